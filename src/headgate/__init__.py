@@ -1,0 +1,3 @@
+"""Headgate: one OpenAI-compatible front door, any number of upstreams behind it."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,212 @@
+"""The Protocols through which packages of one layer know each other; joined in `headgate.app`.
+
+Records that cross a port live here too. Nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Protocol
+
+import msgspec
+
+from headgate.core.endpoint import Endpoint
+from headgate.core.errors import ApiError
+from headgate.core.usage import Usage
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header lines in order of arrival, names in lower case."""
+
+
+# --- dialects -------------------------------------------------------------------------------------
+
+
+class Call(msgspec.Struct):
+    """A checked request on its way out. Do not keep it: `fields` point into the request's buffer."""
+
+    endpoint: Endpoint
+    request: msgspec.Struct
+    """The typed fields that the gate knows (the row's `request` type)."""
+    fields: dict[str, msgspec.Raw]
+    """Every top-level field as it came, for splicing."""
+    stream: bool
+    wants_usage: bool
+    """The client itself asked for a final usage chunk."""
+    upstream_model: str
+    """The model's name at the upstream."""
+
+
+class Translator(Protocol):
+    """Turns one reply into OpenAI's wire format. One per attempt; may keep state."""
+
+    def whole(self, body: bytes) -> bytes:
+        """A complete, successful reply body, translated."""
+        ...
+
+    def event(self, event: bytes) -> bytes:
+        """One complete server-sent event, blank line included, to zero or more complete events."""
+        ...
+
+    def end(self) -> bytes:
+        """What is still to be sent when the upstream has ended the stream without `[DONE]`."""
+        ...
+
+
+class Outgoing(msgspec.Struct):
+    """What goes upstream for one call."""
+
+    path: str
+    """Path and query below the upstream's base URL, such as `/chat/completions`."""
+    body: bytes
+    headers: Headers = ()
+    translator: Translator | None = None
+    """None when the reply needs no translation: bytes pass."""
+
+
+class Dialect(Protocol):
+    """One upstream wire format: pure functions, no state of its own."""
+
+    def request(self, call: Call) -> Outgoing:
+        """Translates a request; raises InvalidField for what this upstream cannot do."""
+        ...
+
+    def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
+        """Translates a reply of status >= 400; never shows the upstream's address or secrets."""
+        ...
+
+
+# --- backends -------------------------------------------------------------------------------------
+
+
+class Reply(Protocol):
+    """One upstream reply whose head has arrived.
+
+    Body bytes that came in the same read are at hand at once: take them with `take`, then `pump` the rest.
+    Every reply must be closed, whatever happened.
+    """
+
+    status: int
+    headers: Headers
+
+    @property
+    def complete(self) -> bool:
+        """The last byte of the body has arrived (it may still wait in `take`)."""
+        ...
+
+    def take(self) -> bytes:
+        """The body bytes that have arrived and were not taken yet."""
+        ...
+
+    async def pump(self, on_bytes: Callable[[bytes], None]) -> None:
+        """Calls `on_bytes` for what arrives, once per socket read, until the body is complete.
+
+        `on_bytes` runs inside the socket's callback: it must not block, and what it raises ends the pump.
+        Raises UpstreamError when the body breaks off, or no byte comes for the idle time limit.
+        """
+        ...
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """The rest of the body; raises UpstreamGarbage when it is longer than the limit."""
+        ...
+
+    def pause(self) -> None:
+        """Stops reading from the upstream's socket until `resume` (the client is slow)."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None:
+        """Ends the use of the reply, at any point and more than once.
+
+        A complete one gives its connection back to the pool; any other closes it at once, which is how an
+        upstream learns that its work is no longer wanted.
+        """
+        ...
+
+
+class Pool(Protocol):
+    """Keep-alive connections to one address."""
+
+    async def send(self, head: bytes, body: bytes, *, fresh: bool = False) -> Reply:
+        """Sends one request and returns when the reply's head has arrived.
+
+        `head` is everything up to and including the blank line. `fresh` forbids an idle connection.
+        Raises ConnectFailed, ConnectionLost, UpstreamTimeout or UpstreamGarbage; cancelling it closes the
+        connection.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- store ----------------------------------------------------------------------------------------
+
+
+class Outcome(IntEnum):
+    """How an attempt ended."""
+
+    UNKNOWN = 0
+    """The gate died, or the connection did before a byte was answered."""
+    OK = 1
+    REFUSED = 2
+    """The upstream answered with an error status."""
+    FAILED = 3
+    """The upstream could not be reached, timed out, broke off or sent an error in the stream."""
+    CLIENT_GONE = 4
+    """The client left before the end."""
+
+
+class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+    """Written before a request goes upstream."""
+
+    attempt: int
+    """Unique in this data folder, for ever; rises with time."""
+    at_ms: int
+    """Unix time."""
+    request_id: str
+    key_id: str
+    endpoint: str
+    model: str
+    upstream: str
+    upstream_model: str
+
+
+class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    """Written before the reply's last byte goes to the client."""
+
+    attempt: int
+    at_ms: int
+    outcome: Outcome
+    status: int
+    """The upstream's HTTP status; 0 when none came."""
+    usage: Usage
+
+
+class Journal(Protocol):
+    """The record of every attempt that was sent; survives the death of the process."""
+
+    def open(
+        self, request_id: str, key_id: str, endpoint: str, model: str, upstream: str, upstream_model: str
+    ) -> int:
+        """Records that a request is about to be sent and returns the attempt's number; raises StoreFull."""
+        ...
+
+    def close(self, attempt: int, outcome: Outcome, status: int, usage: Usage) -> None:
+        """Records how it ended. Never raises for want of room: that was kept when it was opened."""
+        ...
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is asking."""
+
+    key_id: str
+    name: str
+
+
+class Keys(Protocol):
+    """The keys that open the gate."""
+
+    def find(self, token: bytes) -> Principal | None:
+        """The holder of a bearer token, or None; takes the same time for any wrong token."""
+        ...

@@ -1,0 +1,1 @@
+"""Pure translators between OpenAI's wire format and an upstream's."""

@@ -1,0 +1,1 @@
+"""Engines embedded on this machine: programs of their own, and their supervision."""

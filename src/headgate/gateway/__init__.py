@@ -1,0 +1,1 @@
+"""The data plane's verbs: authenticate, admit, route, attempt, relay, settle."""
