@@ -1,0 +1,93 @@
+"""A JSON request body: peeked at with types, kept as the bytes that came, and spliced.
+
+The body is never re-encoded from what was decoded, which would drop every field that we do not know:
+top-level values are replaced, and the others leave byte for byte as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+
+from headgate.core import violation
+from headgate.core.errors import ApiError
+from headgate.core.explain import explain
+
+Request = TypeVar("Request", bound=msgspec.Struct)
+Fields = dict[str, msgspec.Raw]
+"""Top-level fields as they came. They point into the body: do not keep them past the request."""
+
+_fields = msgspec.json.Decoder(Fields)
+_encode = msgspec.json.Encoder().encode
+_NULL = b"null"
+_ASK_FOR_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+@cache
+def _decoder(request_type: type[Request]) -> msgspec.json.Decoder[Request]:
+    return msgspec.json.Decoder(request_type)
+
+
+def open_body(body: bytes, request_type: type[Request]) -> tuple[Request, Fields]:
+    """The typed fields and all top-level fields of a body; raises BadRequest in OpenAI's words.
+
+    A name that is given twice counts once, with its last value, in both. What was given under an alias of the
+    request type stands under the true name in both, unless that was given too.
+    """
+    try:
+        request = _decoder(request_type).decode(body)
+        fields = _fields.decode(body)
+        if not body.isascii():
+            # The decoder skips what it does not know without looking at the encoding.
+            body.decode()
+    except ApiError as error:
+        raise _first(body, request_type, error) from None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise explain(body, request_type, error) from None
+    aliases: Mapping[str, str] | None = getattr(request_type, "aliases", None)
+    if aliases is not None:
+        for alias, name in aliases.items():
+            if alias in fields:
+                _resolve(request, fields, alias, name)
+    return request, fields
+
+
+def _first(body: bytes, request_type: type[msgspec.Struct], error: ApiError) -> ApiError:
+    """The request's own rules speak before the decoder saw the last byte; that it is JSON comes first."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+        body.decode()
+    except RecursionError:
+        return violation.too_deep()
+    except (msgspec.MsgspecError, UnicodeError):
+        return violation.not_json()
+    return error
+
+
+def _resolve(request: msgspec.Struct, fields: Fields, alias: str, name: str) -> None:
+    value = fields.pop(alias)
+    if getattr(request, name) is None and getattr(request, alias) is not None:
+        fields[name] = value
+        setattr(request, name, getattr(request, alias))
+
+
+def splice(fields: Fields, **changes: object) -> bytes:
+    """The body with some top-level fields replaced or added, or taken out where the new value is None.
+
+    A change may be anything that can be encoded, Raw included. Every other value is copied byte for byte.
+    """
+    merged: dict[str, object] = {**fields, **changes}
+    if None in changes.values():
+        merged = {name: value for name, value in merged.items() if value is not None}
+    return _encode(merged)
+
+
+def usage_options(fields: Fields) -> object:
+    """The client's `stream_options`, with usage asked for; its other members as they came. For `splice`."""
+    options = fields.get("stream_options")
+    if options is None or bytes(options) == _NULL:
+        return _ASK_FOR_USAGE
+    return {**_fields.decode(options), "include_usage": True}

@@ -1,0 +1,172 @@
+"""Turns what the decoder found wrong with a body into the error that OpenAI would answer.
+
+This is the cold path: it reads the body again, down to the place that the decoder names, and judges that
+value by its declared type. Must not know any particular request.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import msgspec
+from msgspec import inspect
+
+from headgate.core import json_kinds, violation
+from headgate.core.errors import ApiError
+
+_PLACE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]+)`")
+_STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]|(?P<any>\[\.\.\.\])")
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder(msgspec.Raw)
+_text = msgspec.json.Decoder(str)
+
+
+def explain(body: bytes, request_type: type[msgspec.Struct], error: Exception) -> ApiError:
+    """The error for a body that could not be decoded as `request_type`; never raises."""
+    try:
+        kind = json_kinds.kind_of_text(bytes(_any.decode(body)))
+        if not isinstance(error, msgspec.ValidationError):
+            return violation.too_deep() if isinstance(error, RecursionError) else violation.not_json()
+        if kind != json_kinds.OBJECT:
+            return violation.not_an_object(kind)
+        return _judge(body, request_type, str(error))
+    except RecursionError:
+        return violation.too_deep()
+    except (msgspec.MsgspecError, UnicodeError):
+        return violation.not_json()
+
+
+def _judge(body: bytes, request_type: type[msgspec.Struct], message: str) -> ApiError:
+    place = _PLACE.search(message)
+    path = place["path"] if place else ""
+    param = path.removeprefix(".")
+    absent = _MISSING.match(message)
+    if absent:
+        return violation.missing(f"{param}.{absent['name']}" if param else absent["name"])
+    found = _walk(body, _type_info(request_type), path)
+    if found is None:
+        return violation.wrong_value(param, f"Invalid value for '{param}'.")
+    return _violation(param, *found)
+
+
+@cache
+def _type_info(request_type: type[msgspec.Struct]) -> inspect.Type:
+    return inspect.type_info(request_type)
+
+
+def _walk(body: bytes, declared: inspect.Type, path: str) -> tuple[bytes, inspect.Type] | None:
+    """The value at the decoder's path and its declared type, or None where the two part ways."""
+    value = body
+    for step in _STEP.finditer(path):
+        branch = _branch(declared, json_kinds.kind_of_text(value.lstrip()))
+        if step["name"] is not None and isinstance(branch, inspect.StructType):
+            field = next((field for field in branch.fields if field.encode_name == step["name"]), None)
+            member = _object.decode(value).get(step["name"])
+            if field is None or member is None:
+                return None
+            value, declared = bytes(member), field.type
+        elif step["index"] is not None and isinstance(branch, inspect.ListType):
+            value, declared = bytes(_array.decode(value)[int(step["index"])]), branch.item_type
+        else:
+            return None
+    return value, declared
+
+
+def _options(declared: inspect.Type) -> tuple[inspect.Type, ...]:
+    return declared.types if isinstance(declared, inspect.UnionType) else (declared,)
+
+
+def _accepts(option: inspect.Type, kind: str) -> bool:
+    if isinstance(option, inspect.FloatType):
+        return kind in (json_kinds.INTEGER, json_kinds.DECIMAL)
+    return _KINDS.get(type(option)) == kind
+
+
+def _branch(declared: inspect.Type, kind: str) -> inspect.Type | None:
+    return next((option for option in _options(declared) if _accepts(option, kind)), None)
+
+
+_KINDS: dict[type[inspect.Type], str] = {
+    inspect.StrType: json_kinds.STRING,
+    inspect.IntType: json_kinds.INTEGER,
+    inspect.BoolType: json_kinds.BOOLEAN,
+    inspect.NoneType: json_kinds.NULL,
+    inspect.ListType: json_kinds.ARRAY,
+    inspect.StructType: json_kinds.OBJECT,
+    inspect.DictType: json_kinds.OBJECT,
+}
+
+
+def _violation(param: str, value: bytes, declared: inspect.Type) -> ApiError:
+    kind = json_kinds.kind_of_text(value)
+    branch = _branch(declared, kind)
+    if branch is None:
+        return violation.wrong_type(param, _expected(declared), kind)
+    if isinstance(branch, (inspect.IntType, inspect.FloatType)):
+        found = _out_of_range(param, value, branch)
+    elif isinstance(branch, inspect.StrType):
+        found = _bad_length(param, len(_text.decode(value)), branch)
+    elif isinstance(branch, inspect.ListType):
+        found = _bad_length(param, len(_array.decode(value)), branch)
+    else:
+        found = None
+    return found or violation.wrong_value(param, f"Invalid value for '{param}'.")
+
+
+def _out_of_range(param: str, value: bytes, declared: inspect.IntType | inspect.FloatType) -> ApiError | None:
+    kind = "integer" if isinstance(declared, inspect.IntType) else "decimal"
+    text = value.decode()
+    below = text.startswith("-")
+    bound = declared.ge if below else declared.le
+    try:
+        number = float(text)
+        below = declared.ge is not None and number < declared.ge
+        bound = declared.ge if below else declared.le
+    except (ValueError, OverflowError):
+        pass  # too long to be read as a number: its sign alone says on which side it fell
+    if bound is None:
+        return None
+    make = violation.below_minimum if below else violation.above_maximum
+    return make(param, kind, bound, violation.quote(text))
+
+
+def _bad_length(param: str, length: int, declared: inspect.StrType | inspect.ListType) -> ApiError | None:
+    if declared.max_length is not None and length > declared.max_length:
+        if isinstance(declared, inspect.StrType):
+            return violation.string_too_long(param, declared.max_length, length)
+        return violation.array_too_long(param, declared.max_length, length)
+    if isinstance(declared, inspect.ListType) and declared.min_length is not None and length == 0:
+        return violation.empty_array(param, declared.min_length)
+    return None
+
+
+_PLURALS: dict[type[inspect.Type], str] = {
+    inspect.StrType: "strings",
+    inspect.IntType: "integers",
+    inspect.FloatType: "decimals",
+    inspect.ListType: "arrays",
+    inspect.StructType: "objects",
+}
+
+
+def _expected(declared: inspect.Type) -> str:
+    """What a field takes, in words. That it may be null goes without saying, as it does at OpenAI."""
+    words = [_word(option) for option in _options(declared) if not isinstance(option, inspect.NoneType)]
+    if len(words) == 1:
+        article = "an" if words[0][0] in "aio" else "a"
+        return f"{article} {words[0]}"
+    first, *others = words
+    return f"one of a {first} or {' or '.join(others)}"
+
+
+def _word(option: inspect.Type) -> str:
+    if isinstance(option, inspect.ListType):
+        plural = _PLURALS.get(type(option.item_type))
+        return f"array of {plural}" if plural else "array"
+    if isinstance(option, inspect.FloatType):
+        return "decimal"
+    return _KINDS[type(option)].split()[-1]

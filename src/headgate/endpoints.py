@@ -1,0 +1,45 @@
+"""The one table of what we serve. Routes, scopes, checks and documents are all derived from its rows.
+
+A row names its request type, which lives in `core`. It must not know who handles it.
+"""
+
+from __future__ import annotations
+
+from headgate.core.chat import ChatRequest
+from headgate.core.endpoint import Endpoint
+
+MEBIBYTE = 1024 * 1024
+
+# OpenAI takes up to 50 MB of pictures in one request; as base64 that is 67 MB, and the rest is room for text.
+CHAT_BODY_LIMIT_BYTES = 72 * MEBIBYTE
+
+CHAT_COMPLETIONS = Endpoint(
+    name="chat.completions",
+    method="POST",
+    path="/v1/chat/completions",
+    scope="chat.completions",
+    summary="Answer a conversation, whole or as a stream.",
+    capability="chat",
+    request=ChatRequest,
+    body_limit_bytes=CHAT_BODY_LIMIT_BYTES,
+    streams=True,
+)
+
+MODELS_LIST = Endpoint(
+    name="models.list",
+    method="GET",
+    path="/v1/models",
+    scope="models",
+    summary="List the models that the key may use.",
+)
+
+MODELS_RETRIEVE = Endpoint(
+    name="models.retrieve",
+    method="GET",
+    path="/v1/models/{id}",
+    scope="models",
+    summary="Describe one model; its id may contain slashes.",
+)
+
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT_COMPLETIONS, MODELS_LIST, MODELS_RETRIEVE)
+"""Every endpoint, in the order in which the documents list them."""
