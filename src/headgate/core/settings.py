@@ -1,0 +1,193 @@
+"""Every setting: its type, its range, its default and the reason of both.
+
+Records only. `core/settings_text.py` makes them from text; nothing here reads files or the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headgate.core.secret import MaybeSecret, Secret
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+
+
+class File(str):
+    """A path in the configuration: relative ones start at the configuration file's folder."""
+
+    __slots__ = ()
+
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        description="a name of up to 64 letters, digits, `.`, `_` and `-` that begins with a letter or digit",
+    ),
+]
+"""Names become parts of file names, metrics and journal records, so they are plain."""
+
+ModelName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\s\x00-\x1f\x7f]{1,256}\Z",
+        description="a model name of up to 256 characters without spaces",
+    ),
+]
+"""What clients write under `model`; slashes, colons and any script are fine."""
+
+Milliseconds = Annotated[int, Meta(ge=1, le=24 * HOUR_MS)]
+"""A time limit: never zero, which would refuse everything, and at most a day."""
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[server]`: where the gate listens, and what one client may ask of it."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)] = "127.0.0.1"
+    """Address to listen on. This machine alone, until the operator opens it (`0.0.0.0` or `::`)."""
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    """TCP port; 0 takes any free one. 8000 is what samples of such servers use."""
+    tls_cert_file: File | None = None
+    """PEM certificate chain; with `tls_key_file`, clients must speak TLS. Off: usually a proxy does it."""
+    tls_key_file: File | None = None
+    """PEM private key that belongs to `tls_cert_file`."""
+    header_bytes: Annotated[int, Meta(ge=1024, le=1_048_576)] = 32_768
+    """Largest request head in bytes: four of nginx's 8 KiB buffers; browsers' cookies stay under half."""
+    header_count: Annotated[int, Meta(ge=8, le=1000)] = 100
+    """Most header lines in a request: proxies add perhaps twenty to a client's ten."""
+    header_timeout_ms: Milliseconds = 15_000
+    """From a head's first byte to its end, so that a trickle cannot hold a connection."""
+    body_timeout_ms: Milliseconds = 300_000
+    """From the head to the body's end: 64 MiB over a 2 Mbit/s line."""
+    idle_timeout_ms: Milliseconds = 75_000
+    """How long a connection without a request is kept: longer than the 60 s of common proxies."""
+    connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    """Most client connections at once: each costs about 50 kB and two file descriptors while it streams."""
+    grace_ms: Annotated[int, Meta(ge=0, le=24 * HOUR_MS)] = 25_000
+    """How long open streams may go on after SIGTERM: container platforms kill after 30 s."""
+    cors_origins: tuple[str, ...] = ("*",)
+    """Origins whose pages may call us from a browser. `*` is any, as at OpenAI: every call needs a key, and
+    no cookie counts."""
+    comment_interval_ms: Annotated[int, Meta(ge=10, le=10 * MINUTE_MS)] = 5_000
+    """A stream that is quiet for this long gets an SSE comment: proxies give up after 30 s of silence."""
+    first_comment_ms: Annotated[int, Meta(ge=10, le=10 * MINUTE_MS)] = 15_000
+    """How long a stream's first event may be late before the reply begins with a comment: until then an
+    upstream's failure can still be told by its HTTP status."""
+
+
+class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[journal]`: the record of every attempt."""
+
+    fsync_interval_ms: Annotated[int, Meta(ge=0, le=MINUTE_MS)] = 1000
+    """How often records are forced onto the disk; 0 does it for each. This is what a power cut may take: a
+    dying process loses nothing either way."""
+    keep_bytes: Annotated[int, Meta(ge=1_048_576, le=2**50)] = 1_073_741_824
+    """Oldest records go when the journal is larger; 1 GiB is a few million requests."""
+
+
+class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[starter]`: the small model that comes along, so that the gate works before anything is configured."""
+
+    enabled: bool = True
+    """Whether `starter-chat` is served where the package headgate-starter is installed. While no upstream is
+    configured, gpt-3.5-turbo, gpt-4o and gpt-4o-mini are aliases of it, so that samples run as they stand."""
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One entry of an upstream's `models`; a plain string is short for a table with only a `name`."""
+
+    name: ModelName
+    """What clients write under `model`."""
+    upstream_name: ModelName | None = None
+    """What the upstream calls it; the same name where nothing is said."""
+
+    @property
+    def sent_as(self) -> str:
+        """The name to send upstream."""
+        return self.upstream_name or self.name
+
+
+class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[[upstream]]`: a server that answers for some models."""
+
+    name: Name
+    """What the journal and logs call it."""
+    dialect: Literal["openai", "llamacpp"] = "openai"
+    """The wire format spoken there; OpenAI's, since nearly every server offers it."""
+    base_url: Annotated[str, Meta(description="a URL")]
+    """`https://host[:port]/v1`, `http://...` or `unix:///path/to.sock:/v1`; requests' paths are added."""
+    api_key: Secret | None = None
+    """`{ env = "NAME" }` or `{ file = "PATH" }`, sent as the dialect wants it; none where none is needed."""
+    models: Annotated[tuple[Model, ...], Meta(min_length=1, description="a list with a model's name in it")]
+    """The models to serve from here: names, or `{ name = "...", upstream_name = "..." }`."""
+    headers: dict[str, MaybeSecret] = {}
+    """Extra request headers: strings, or references like `api_key`'s."""
+    query: dict[str, MaybeSecret] = {}
+    """Extra query parameters: strings, or references like `api_key`'s."""
+    ca_file: File | None = None
+    """PEM file of the authorities to trust instead of the system's: for a certificate of one's own making."""
+    max_in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Most requests at once; further ones are refused with 429. No limit: a hosted service sets its own."""
+    connect_timeout_ms: Milliseconds = 5_000
+    """For name lookup, connection and TLS together: two lost packets are retried within 3 s."""
+    first_byte_timeout_ms: Milliseconds = 600_000
+    """From the request to the reply's head: a long answer that is not streamed takes minutes, and the
+    official clients wait ten."""
+    idle_timeout_ms: Milliseconds = 300_000
+    """Between two bytes of a reply: models that reason may say nothing for minutes."""
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[[engine]]`: a model that the gate runs itself, in a process of its own."""
+
+    name: Name
+    """What clients write under `model`; also its name in the journal and logs."""
+    kind: Literal["llamacpp"] = "llamacpp"
+    """The program that runs it; llama.cpp takes any GGUF."""
+    model: File
+    """The model's file (GGUF)."""
+    mmproj: File | None = None
+    """The file with its eyes (GGUF), for a model that understands pictures."""
+    slots: Annotated[int, Meta(ge=1, le=256)] = 4
+    """Requests answered at once; each has a context of its own in memory."""
+    context_tokens: Annotated[int, Meta(ge=64, le=16_777_216)] | None = None
+    """Context of each slot in tokens. None takes the model's own, at most 8192, to bound its memory."""
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 64
+    """Requests that may wait for a slot; further ones are refused with 429 and a time to come back."""
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """CPU threads. None takes all cores but one: with every core busy, spinning threads cost most speed."""
+    gpu_layers: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    """Layers to keep on a GPU. None takes all of them where there is one."""
+    eager: bool = False
+    """Start with the gate, instead of with the first request."""
+    start_timeout_ms: Milliseconds = 300_000
+    """How long loading may take: tens of gigabytes from a slow disk need minutes."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole configuration."""
+
+    server: Server = Server()
+    journal: JournalSettings = JournalSettings()
+    starter: Starter = Starter()
+    upstreams: tuple[Upstream, ...] = msgspec.field(name="upstream", default=())
+    """`[[upstream]]`, in the order of the file."""
+    engines: tuple[Engine, ...] = msgspec.field(name="engine", default=())
+    """`[[engine]]`, in the order of the file; then what `--model` added, then the starter."""
+    aliases: dict[ModelName, ModelName] = {}
+    """`[aliases]`: other names for models, listed like models of their own. The reply tells the real one."""
+
+    def models(self) -> Mapping[str, Upstream | Engine]:
+        """Every model that is served, without aliases, and who serves it."""
+        served: dict[str, Upstream | Engine] = {}
+        for upstream in self.upstreams:
+            for model in upstream.models:
+                served[model.name] = upstream
+        for engine in self.engines:
+            served[engine.name] = engine
+        return served
