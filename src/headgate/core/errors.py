@@ -157,7 +157,7 @@ class Unauthorized(ApiError):
 
     status = 401
     type = "invalid_request_error"
-    code = "invalid_api_key"
+    code: str | None = "invalid_api_key"
 
 
 class Forbidden(ApiError):

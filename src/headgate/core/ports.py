@@ -19,6 +19,58 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Header lines in order of arrival, names in lower case."""
 
 
+# --- edge -----------------------------------------------------------------------------------------
+
+
+class Throttle(Protocol):
+    """Something whose bytes can be held back while a reader is slow."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Exchange(Protocol):
+    """One HTTP request and the reply to it, as the gateway sees them."""
+
+    request_id: str
+    """Unique; sent as `x-request-id`."""
+    started_s: float
+    """When the request's head was complete, on the loop's clock."""
+    parameter: str
+    """What stood for `{id}` in the path; empty where the route has none."""
+    begun: bool
+    """The reply's status line has been sent; from here an error can only be an event in the stream."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """A request header's value by its lower-case name; lines of the same name are joined by `, `."""
+        ...
+
+    async def body(self) -> bytes:
+        """The whole request body, decompressed; raises ApiError when it is too large, slow or broken."""
+        ...
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        """Sends a whole reply; `headers` is complete lines, each ended by CR LF."""
+        ...
+
+    def begin(self, status: int, headers: bytes, length: int | None = None) -> None:
+        """Starts a reply whose body follows; `length` in bytes when known, else chunked."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Sends a piece of the body."""
+        ...
+
+    def finish(self, data: bytes = b"") -> None:
+        """Sends the last piece and ends the reply."""
+        ...
+
+    def throttle(self, source: Throttle | None) -> None:
+        """Names whom to pause while the client does not read; None when there is nobody any more."""
+        ...
+
+
 # --- dialects -------------------------------------------------------------------------------------
 
 
@@ -138,6 +190,25 @@ class Pool(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """One configured upstream: an address, a dialect and credentials."""
+
+    name: str
+    dialect: Dialect
+
+    def enter(self) -> None:
+        """Takes a place among the requests in flight; raises QueueFull when there is none."""
+        ...
+
+    def leave(self) -> None:
+        """Gives the place back."""
+        ...
+
+    async def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Reply:
+        """Sends one request; errors as in `Pool.send`, and ApiError when the upstream cannot be started."""
+        ...
 
 
 # --- store ----------------------------------------------------------------------------------------

@@ -33,3 +33,32 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
 
 
 UNKNOWN_USAGE = Usage()
+
+
+class _InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class UsageObject(msgspec.Struct, gc=False):
+    """OpenAI's `usage`, as far as it is counted here."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+    def counted(self) -> Usage:
+        """As a record; a count that is absent is 0 here, for the upstream did speak."""
+        cached = self.prompt_tokens_details
+        reasoning = self.completion_tokens_details
+        return Usage(
+            Source.REPORTED,
+            self.prompt_tokens or 0,
+            (cached.cached_tokens or 0) if cached is not None else 0,
+            self.completion_tokens or 0,
+            (reasoning.reasoning_tokens or 0) if reasoning is not None else 0,
+        )

@@ -1,0 +1,197 @@
+"""The composition root: the only place that knows every package. It joins them and runs the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from headgate.admin.health import Health
+from headgate.core.errors import HeadgateError, SettingsError, StoreError
+from headgate.core.settings import Server as ServerSettings
+from headgate.core.settings import Settings
+from headgate.edge.asgi import bridge
+from headgate.edge.route import Route, Routes
+from headgate.edge.server import Server
+from headgate.endpoints import ENDPOINTS, MODELS_LIST, MODELS_RETRIEVE
+from headgate.fleet import Fleet
+from headgate.gateway.list import list_models, retrieve_model
+from headgate.gateway.pipeline import Gate
+from headgate.gateway.stream import Pace
+from headgate.store.folder import DataFolder
+from headgate.store.journal import FileJournal
+from headgate.store.keys import KeyTable, MasterKey
+
+log = logging.getLogger("headgate")
+
+KEY_REFRESH_S = 1.0
+"""How soon a key that was rotated from the shell stops working here: one stat a second."""
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What the operator is told when the server listens."""
+
+    port: int
+    """The port really bound."""
+    new_master_key: str | None
+    """The operator's key in clear, only when it was made just now: it is not kept."""
+
+
+def serve(
+    settings: Settings,
+    data_folder: Path,
+    master_key: str | None,
+    *,
+    announce: Callable[[Announcement], None],
+    reload: Callable[[], Settings],
+) -> None:
+    """Runs the gate until SIGTERM or SIGINT; raises HeadgateError when it cannot start."""
+    with DataFolder.open(data_folder) as folder:
+        keys = KeyTable()
+        master = MasterKey(folder.path, keys)
+        shown = master.load(master_key)
+        journal = FileJournal.start(
+            folder.path / "journal",
+            fsync_interval_ms=settings.journal.fsync_interval_ms,
+            keep_bytes=settings.journal.keep_bytes,
+        )
+        try:
+            _report(journal)
+            application = Application(settings, keys, master, journal, reload)
+            uvloop.run(application.run(lambda port: announce(Announcement(port, shown))))
+        finally:
+            journal.stop()
+
+
+class Application:
+    """One running gate."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: KeyTable,
+        master: MasterKey,
+        journal: FileJournal,
+        reload: Callable[[], Settings],
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._master = master
+        self._journal = journal
+        self._reload = reload
+        self._stopping = False
+
+    async def run(self, listening: Callable[[int], None]) -> None:
+        """Serves until a signal says stop."""
+        settings = self._settings
+        self._fleet = Fleet()
+        self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
+        self._server = Server(Routes(self._routes()), settings.server)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reconfigure)
+        _, port = await self._listen(settings.server)
+        refresher = asyncio.create_task(self._refresh_keys())
+        try:
+            listening(port)
+            self._fleet.start_eager()
+            await stop.wait()
+        finally:
+            self._stopping = True
+            refresher.cancel()
+            await self._server.stop(self._settings.server.grace_ms / 1000)
+            await self._fleet.stop()
+
+    def _routes(self) -> list[Route]:
+        """One route for each row of the endpoint table, and the ones that are not OpenAI's."""
+        own = {
+            MODELS_LIST: partial(list_models, self._gate),
+            MODELS_RETRIEVE: partial(retrieve_model, self._gate),
+        }
+        health = bridge(Health(self._unready))
+        return [
+            *(
+                Route(row.method, row.path, own.get(row) or self._gate.handler(row), row.body_limit_bytes)
+                for row in ENDPOINTS
+            ),
+            Route("GET", "/healthz", health),
+            Route("GET", "/readyz", health),
+        ]
+
+    async def _listen(self, settings: ServerSettings) -> tuple[str, int]:
+        try:
+            return await self._server.listen(settings.host, settings.port, tls_context(settings))
+        except OSError as error:
+            reason = error.strerror or "cannot be resolved"
+            raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+
+    def _unready(self) -> str | None:
+        if self._stopping:
+            return "stopping"
+        return None
+
+    def _reconfigure(self) -> None:
+        """SIGHUP: takes the configuration anew; streams go on with what they began with."""
+        try:
+            settings = self._reload()
+            self._gate.models = self._fleet.arrange(settings)
+            self._master.reload()
+        except HeadgateError as error:
+            log.error("configuration not changed: %s", error)
+            return
+        self._gate.pace = _pace(settings.server)
+        self._server.configure(settings.server)
+        self._settings = settings
+        log.info("configuration reloaded")
+
+    async def _refresh_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEY_REFRESH_S)
+            try:
+                if self._master.refresh():
+                    log.info("the operator's key was rotated")
+            except StoreError as error:
+                log.error("%s", error)
+
+
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """What clients are met with over TLS, or None; raises SettingsError."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a PEM certificate and the key that belongs to it"
+        raise SettingsError(f"server.tls_cert_file, server.tls_key_file: {reason}") from None
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key file is protected by a password")
+
+
+def _pace(settings: ServerSettings) -> Pace:
+    return Pace(settings.first_comment_ms, settings.comment_interval_ms)
+
+
+def _report(journal: FileJournal) -> None:
+    """Tells the operator what an earlier run left behind."""
+    for sentence in journal.damage:
+        log.warning("journal: %s", sentence)
+    unknown = journal.unknown
+    if unknown:
+        numbers = ", ".join(str(opened.attempt) for opened in unknown[:10])
+        more = " ..." if len(unknown) > 10 else ""
+        log.warning("journal: %d attempts ended with an earlier run, as unknown: %s%s", len(unknown), numbers, more)

@@ -1,0 +1,106 @@
+"""An upstream as the gateway sees it: where it is, what every request there begins with, how many are in flight.
+
+Must not know what is asked: that is its dialect's, and the gateway's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from headgate import __version__
+from headgate.backends.pool import Pool
+from headgate.core.address import Address
+from headgate.core.errors import QueueFull
+from headgate.core.ports import Dialect, Headers, Outgoing, Reply
+
+BUSY_RETRY_MS = 1000
+"""When to come back to a full queue: about the length of one short answer."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where an upstream can be reached now, and with what."""
+
+    pool: Pool
+    address: Address
+    headers: Headers = ()
+    """Credentials and what else every request there carries."""
+    query: Sequence[tuple[str, str]] = ()
+
+
+class InFlight:
+    """Counts the requests at one upstream, up to a limit."""
+
+    __slots__ = ("_limit", "count")
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self.count = 0
+
+    def enter(self) -> None:
+        """Takes a place; raises QueueFull when there is none."""
+        if self._limit is not None and self.count >= self._limit:
+            raise QueueFull(
+                "Too many requests are waiting for this model. Try again shortly.", retry_after_ms=BUSY_RETRY_MS
+            )
+        self.count += 1
+
+    def leave(self) -> None:
+        """Gives the place back."""
+        self.count -= 1
+
+
+class RemoteUpstream:
+    """An upstream at a fixed place; implements `headgate.core.ports.Upstream`."""
+
+    def __init__(self, name: str, dialect: Dialect, place: Place, max_in_flight: int | None) -> None:
+        self.name = name
+        self.dialect = dialect
+        self._pool = place.pool
+        self._heads = Heads(place)
+        in_flight = InFlight(max_in_flight)
+        self.enter = in_flight.enter
+        self.leave = in_flight.leave
+
+    async def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Reply:
+        """Sends one request (`headgate.core.ports.Upstream.send`)."""
+        return await self._pool.send(self._heads.head(outgoing), outgoing.body, fresh=fresh)
+
+
+class Heads:
+    """Request heads for one place; all but the length is made once per path."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._beginnings: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return "Heads()"  # what it has made holds the upstream's key
+
+    def head(self, outgoing: Outgoing) -> bytes:
+        """Everything up to and including the blank line."""
+        beginning = self._beginnings.get(outgoing.path) or self._begin(outgoing.path)
+        if outgoing.headers:
+            beginning += b"".join([b"%b: %b\r\n" % line for line in outgoing.headers])
+        return b"%bcontent-length: %d\r\n\r\n" % (beginning, len(outgoing.body))
+
+    def _begin(self, path: str) -> bytes:
+        place = self._place
+        target = place.address.prefix + path
+        if place.query:
+            target += ("&" if "?" in path else "?") + urlencode(place.query, quote_via=quote)
+        lines = [
+            b"POST %b HTTP/1.1" % target.encode("ascii"),
+            b"host: " + place.address.authority.encode("ascii"),
+            b"user-agent: headgate/" + __version__.encode("ascii"),
+            b"content-type: application/json",
+            b"accept: application/json, text/event-stream",
+            # What comes back is read and passed on: packed, it could be neither.
+            b"accept-encoding: identity",
+            *(b"%b: %b" % line for line in place.headers),
+        ]
+        # Dialects name a handful of paths; nothing a client sends gets here.
+        self._beginnings[path] = beginning = b"\r\n".join([*lines, b""])
+        return beginning

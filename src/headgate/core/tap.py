@@ -1,0 +1,201 @@
+"""Watches a reply on its way to the client: finds usage, errors and the end; estimates where usage never comes.
+
+Pure. Each event of a stream gets a few cheap byte scans; only those that may hold usage or an error are decoded.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from headgate.core.estimate import estimate_prompt_tokens, estimate_tokens
+from headgate.core.sse import events, payload
+from headgate.core.usage import Source, Usage, UsageObject
+
+KEPT_BYTES = 32_768
+"""Raw events kept per stream for an estimate, folded into a running count when full."""
+
+# Upstreams that were asked for usage send `"usage":null` in every other chunk.
+_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
+
+
+_FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
+
+# What a model says, in content, reasoning, tool calls and legacy completions.
+_SAID = re.compile(rb'"(?:content|reasoning_content|refusal|name|arguments|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[msgspec.Raw] | None = None
+    usage: UsageObject | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Whole(msgspec.Struct, gc=False):
+    usage: UsageObject | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_whole = msgspec.json.Decoder(_Whole).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class StreamTap:
+    """Reads along with one stream."""
+
+    __slots__ = (
+        "_estimated_tokens", "_kept", "_kept_bytes", "_last", "_prompt_bytes", "_withhold_usage",
+        "done", "error", "malformed", "usage",
+    )  # fmt: skip
+
+    def __init__(self, *, withhold_usage: bool, prompt_bytes: int) -> None:
+        self._withhold_usage = withhold_usage
+        self._prompt_bytes = prompt_bytes
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._estimated_tokens = 0
+        self._last = b""
+        self.usage: Usage | None = None
+        """The last usage that was reported."""
+        self.error: bytes | None = None
+        """The data of an error event; it is not passed on."""
+        self.done = False
+        """`[DONE]` has come; it is not passed on."""
+        self.malformed = 0
+        """Events left out because their data was not a JSON object."""
+
+    def scan(self, block: bytes) -> bytes:
+        """Looks at a block of whole events and returns what the client may see of it."""
+        count = block.count(b"\n\n")
+        if (
+            block.startswith(b"data: {")
+            and block.count(b"}\n\n") == count
+            and (count == 1 or block.count(b"\n\ndata: {") == count - 1)
+            and b'"error"' not in block
+            and (b'"usage"' not in block or _USAGE_OBJECT.search(block) is None)
+        ):
+            self._keep(block)
+            return block
+        return b"".join([self._look(event) for event in events(block)])
+
+    def counted(self, *, complete: bool) -> Usage:
+        """The usage to account for, reported or else estimated."""
+        if self.usage is not None:
+            return self.usage
+        self._fold()
+        return Usage(
+            Source.ESTIMATED if complete else Source.PARTIAL,
+            input_tokens=estimate_prompt_tokens(self._prompt_bytes),
+            output_tokens=self._estimated_tokens,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """The model has said why it stopped, so that a stream without `[DONE]` is complete all the same."""
+        return self.usage is not None or _FINISH_REASON.search(self._last) is not None
+
+    def _look(self, event: bytes) -> bytes:
+        data = payload(event)
+        if self.done or self.error is not None:
+            return b""
+        if data is None:
+            return event  # a comment, or a field that no client of ours reads
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return b""
+        try:
+            chunk = _decode_chunk(data)
+        except msgspec.ValidationError:
+            return self._odd(event, data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.malformed += 1
+            return b""
+        if chunk.error is not None and bytes(chunk.error) != b"null":
+            self.error = data
+            return b""
+        if chunk.usage is not None:
+            self.usage = chunk.usage.counted()
+            if not chunk.choices:
+                return b"" if self._withhold_usage else event
+        self._keep(event)
+        return event
+
+    def _odd(self, event: bytes, data: bytes) -> bytes:
+        """JSON, but not as we know it: an object passes, for vendors extend it; anything else is left out."""
+        if data.lstrip().startswith(b"{"):
+            return event
+        self.malformed += 1
+        return b""
+
+    def _keep(self, block: bytes) -> None:
+        self._last = block
+        self._kept.append(block)
+        self._kept_bytes += len(block)
+        if self._kept_bytes > KEPT_BYTES:
+            self._fold()
+
+    def _fold(self) -> None:
+        if self.usage is None:
+            self._estimated_tokens += said_tokens(b"".join(self._kept))
+        self._kept = []
+        self._kept_bytes = 0
+
+
+def whole_usage(body: bytes, prompt_bytes: int) -> Usage:
+    """The usage of a whole reply, reported or else estimated.
+
+    Raises msgspec.DecodeError when the body is not JSON; what the upstream meant is then unknown.
+    """
+    try:
+        usage = _decode_whole(body).usage
+    except msgspec.ValidationError:
+        usage = None
+        _decode_any(body)
+    if usage is not None:
+        return usage.counted()
+    return Usage(
+        Source.ESTIMATED,
+        input_tokens=estimate_prompt_tokens(prompt_bytes),
+        output_tokens=said_tokens(body),
+    )
+
+
+def partial_usage(prompt_bytes: int) -> Usage:
+    """The usage of a request whose client left before anything came."""
+    return Usage(Source.PARTIAL, input_tokens=estimate_prompt_tokens(prompt_bytes))
+
+
+def tail_usage(tail: bytes, body_bytes: int, prompt_bytes: int) -> Usage:
+    """The usage of a reply too large to keep, looked for in its last bytes, where OpenAI puts it."""
+    start = tail.rfind(b'"usage"')
+    while start >= 0:
+        opening = tail.find(b"{", start)
+        end = tail.rfind(b"}")
+        # The object ends at some brace after it opens: the first that makes it whole JSON is the one.
+        close = tail.find(b"}", opening)
+        while opening >= 0 and 0 <= close <= end:
+            try:
+                return msgspec.json.decode(tail[opening : close + 1], type=UsageObject).counted()
+            except msgspec.DecodeError:
+                close = tail.find(b"}", close + 1)
+        start = tail.rfind(b'"usage"', 0, start)
+    return Usage(
+        Source.ESTIMATED,
+        input_tokens=estimate_prompt_tokens(prompt_bytes),
+        output_tokens=estimate_prompt_tokens(body_bytes),
+    )
+
+
+def said_tokens(raw: bytes) -> int:
+    """About how many tokens the model's words in these raw events, or in this raw reply, are.
+
+    The strings are cut out without parsing: the estimate must stay cheap for streams that do report at their end.
+    """
+    said = b"".join(_SAID.findall(raw))
+    if b"\\" in said:
+        try:
+            return estimate_tokens(msgspec.json.decode(b'"' + said + b'"', type=str))
+        except msgspec.DecodeError:
+            pass  # half of an escape from a broken event: count the bytes as they are
+    return estimate_tokens(said.decode(errors="replace"))

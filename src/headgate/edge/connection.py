@@ -1,0 +1,337 @@
+"""One client connection: HTTP/1.1 parsing, keep-alive, pipelining, hang-ups and time limits.
+
+Reading stays on while a reply is pending, for a hang-up has to be seen at once; a FIN counts as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from headgate.core.errors import ApiError, BadRequest, InternalError, Overloaded, RequestTimeout
+from headgate.edge import wire
+from headgate.edge.exchange import Exchange, too_large
+from headgate.edge.limits import LINGER_S, PIPELINED, WRITE_BUFFER_BYTES
+from headgate.edge.route import Route, parameter
+
+if TYPE_CHECKING:
+    from headgate.edge.server import Server
+
+log = logging.getLogger("headgate.edge")
+
+NEVER = float("inf")
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted socket; also the parser's callback object."""
+
+    __slots__ = (
+        "_closing",
+        "_current",
+        "_deaf",
+        "_drained",
+        "_fed_bytes",
+        "_head_bytes",
+        "_in_head",
+        "_lines",
+        "_parser",
+        "_paused_reading",
+        "_queue",
+        "_receiving",
+        "_url",
+        "deadline_s",
+        "loop",
+        "server",
+        "transport",
+        "writing_paused",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.loop = server.loop
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.deadline_s = NEVER
+        """On the server's coarse clock."""
+        self.writing_paused = False
+        self._parser = httptools.HttpRequestParser(self)
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._url = b""
+        self._head_bytes = 0
+        self._fed_bytes = 0
+        self._in_head = False
+        self._receiving: Exchange | None = None
+        """The request whose body is arriving."""
+        self._current: Exchange | None = None
+        """The request that is being answered."""
+        self._queue: deque[Exchange] = deque()
+        self._drained: asyncio.Future[None] | None = None
+        self._closing = False
+        """The connection ends after the current reply."""
+        self._deaf = False
+        """Nothing that still arrives is looked at."""
+        self._paused_reading = False
+
+    # --- the socket -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.server.connections.add(self)
+        self.deadline_s = self.server.now_s + self.server.header_timeout_s
+        if len(self.server.connections) > self.server.settings.connections:
+            self._refuse_and_close(Overloaded("Too many connections.", retry_after_ms=1000))
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._broken(BadRequest("The request is not valid HTTP/1.1."))
+        if self._in_head:
+            self._fed_bytes += len(data)
+            if self._fed_bytes - len(data) > self.server.settings.header_bytes:
+                self._broken(wire.HeadTooLarge("The request's head is too large."))
+
+    def eof_received(self) -> bool:
+        # Half-closed clients exist, but a FIN with a reply pending is how most libraries hang up.
+        self._hang_up()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server.connections.discard(self)
+        self._hang_up()
+        self.resume_writing()
+        self._parser = cast(httptools.HttpRequestParser, None)  # it points back at us
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        if self._current is not None:
+            self._current.pause()
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self._current is not None:
+            self._current.resume()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def send(self, data: bytes) -> None:
+        """Queues bytes for the client; after it has gone they go nowhere."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    async def writable(self) -> None:
+        """Waits until the client has taken most of what was sent."""
+        if self.writing_paused and not self.transport.is_closing():
+            self._drained = self.loop.create_future()
+            await self._drained
+
+    # --- the parser's callbacks -------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self._lines = []
+        self._url = b""
+        self._head_bytes = self._fed_bytes = 0
+        self.deadline_s = self.server.now_s + self.server.header_timeout_s
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what comes later is a trailer, which nobody here wants
+            self._lines.append((name.lower(), value))
+            self._head_bytes += len(name) + len(value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._deaf:
+            return
+        parser, lines, settings = self._parser, self._lines, self.server.settings
+        fields = dict(lines)
+        version = parser.get_http_version()
+        path, query = wire.split_target(self._url)
+        exchange = Exchange(self, parser.get_method(), version, path, query, lines, fields)
+        self._receiving = exchange
+        self.deadline_s = self.server.now_s + self.server.body_timeout_s
+        if self._head_bytes + len(self._url) > settings.header_bytes or len(lines) > settings.header_count:
+            fault: ApiError | None = wire.HeadTooLarge("The request's head is too large.")
+        else:
+            fault = wire.head_fault(version, fields, lines)
+        exchange.keep_alive = fault is None and not self._closing and parser.should_keep_alive()
+        if fault is not None:
+            exchange.refuse(fault)
+            self._deaf = True
+        else:
+            self._direct(exchange)
+        if self._current is None:
+            self._start(exchange)
+        else:
+            self._queue.append(exchange)
+            if len(self._queue) >= PIPELINED and not self._paused_reading:
+                # A hang-up goes unseen meanwhile; only a client that floods its pipeline gets here.
+                self._paused_reading = True
+                self.transport.pause_reading()
+
+    def on_body(self, data: bytes) -> None:
+        if self._receiving is not None:
+            self._receiving.receive(data)
+
+    def on_message_complete(self) -> None:
+        exchange, self._receiving = self._receiving, None
+        if exchange is not None:
+            exchange.received()
+            self.deadline_s = NEVER if self._current is not None else self._idle_deadline()
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _direct(self, exchange: Exchange) -> None:
+        """Finds the route and refuses what can be refused by the head alone."""
+        found = self.server.routes.find(exchange.method, exchange.path)
+        if isinstance(found, Route):
+            exchange.route = found
+            exchange.parameter = parameter(found, exchange.path)
+            fault = wire.soft_fault(exchange.fields)
+            limit_bytes = found.body_limit_bytes
+        else:
+            fault = None if self.server.cors.preflight(exchange) else found
+            limit_bytes = 0
+        length = exchange.fields.get(b"content-length")
+        if length is not None:
+            exchange.remaining_bytes = int(length)
+            if fault is None and exchange.remaining_bytes > limit_bytes:
+                fault = too_large(limit_bytes)
+        elif b"transfer-encoding" in exchange.fields:
+            exchange.remaining_bytes = None
+        if fault is not None:
+            exchange.refuse(fault)
+
+    def _start(self, exchange: Exchange) -> None:
+        self._current = exchange
+        exchange.task = self.loop.create_task(self._serve(exchange))
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            if exchange.route is None or exchange.refusal is not None:
+                self.server.answer_directly(exchange)
+            else:
+                await exchange.route.handler(exchange)
+        except ApiError as error:
+            self.server.answer_error(exchange, error)
+        except asyncio.CancelledError:
+            if not exchange.gone:  # we are the ones who stop
+                self.server.answer_error(exchange, Overloaded("The server is shutting down."))
+        except Exception:
+            log.exception("request %s failed", exchange.request_id)
+            self.server.answer_error(exchange, InternalError("The server had an error. It has been logged."))
+        finally:
+            self._finished(exchange)
+
+    def _finished(self, exchange: Exchange) -> None:
+        """Makes the connection ready for the next request, or ends it."""
+        exchange.task = None
+        exchange.throttle(None)
+        self._current = None
+        if exchange.gone or not exchange.ended:
+            # An unended reply cannot be followed by another.
+            self.transport.close()
+            return
+        if self._closing or not exchange.keep_alive:
+            if exchange.complete and not self._deaf:
+                self.transport.close()
+            else:
+                self._linger()
+        elif self._queue:
+            self._start(self._queue.popleft())
+            if self._paused_reading and not self._queue:
+                self._paused_reading = False
+                self.transport.resume_reading()
+        elif self._receiving is None and not self._in_head:
+            self.deadline_s = self._idle_deadline()
+
+    def _linger(self) -> None:
+        """Ends our side and reads on for a while: closing with unread bytes would reset the reply away."""
+        self._deaf = True
+        self.deadline_s = self.server.now_s + LINGER_S
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _idle_deadline(self) -> float:
+        return self.server.now_s + self.server.idle_timeout_s
+
+    # --- endings ----------------------------------------------------------------------------------
+
+    def _hang_up(self) -> None:
+        self._queue.clear()
+        self._deaf = True
+        current = self._current
+        if current is not None and current.task is not None and not current.gone:
+            current.gone = True
+            current.task.cancel()
+
+    def _broken(self, error: ApiError) -> None:
+        """The byte stream is out of step: answers what was asked before, then `error`, then closes."""
+        self._deaf = True
+        self._in_head = False
+        receiving, self._receiving = self._receiving, None
+        if receiving is not None:
+            receiving.keep_alive = False
+            receiving.refuse(error)
+        elif self._current is not None:
+            exchange = self._stray(error)
+            self._queue.append(exchange)
+        else:
+            self._start(self._stray(error))
+
+    def _stray(self, error: ApiError) -> Exchange:
+        exchange = Exchange(self, b"GET", "1.1", b"", b"", [], {})
+        exchange.keep_alive = False
+        exchange.refuse(error)
+        return exchange
+
+    def _refuse_and_close(self, error: ApiError) -> None:
+        self._deaf = True
+        self.server.answer_error(self._stray(error), error)
+        self._linger()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Answers in HTTP/1.1 (Java's client offers h2c on every plain connection) and reads on."""
+        if self._deaf:
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        if rest:
+            self.data_received(rest)
+
+    def expire(self) -> None:
+        """Called when the deadline has passed."""
+        self.deadline_s = NEVER
+        if self._deaf:
+            self.transport.abort()
+        elif self._receiving is not None or self._in_head:
+            self._broken(RequestTimeout("The request did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def stop(self) -> None:
+        """Ends the connection after the reply that is under way, at once if there is none."""
+        self._closing = True
+        if self._current is None and self._receiving is None:
+            self.transport.close()
+        elif self._current is not None:
+            self._current.keep_alive = False
+
+    def abort(self) -> None:
+        """Ends the current request: its stream gets a last event that says why."""
+        if self._current is not None and self._current.task is not None:
+            self._current.task.cancel()
+        else:
+            self.transport.close()

@@ -1,0 +1,272 @@
+"""One HTTP request and the reply to it: collects the body, frames what is sent.
+
+Must not know what is served; a connection makes it and a handler uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from itertools import count
+from os import urandom
+from typing import TYPE_CHECKING
+
+from headgate.core.errors import ApiError, BadRequest, TooLarge
+from headgate.core.ports import Throttle
+from headgate.edge.limits import DISCARD_BYTES, INFLATE_STEP_BYTES, JOIN_BYTES
+from headgate.edge.route import Route
+from headgate.edge.wire import BODILESS, LAST_CHUNK, chunk, status_line
+
+if TYPE_CHECKING:
+    from headgate.edge.connection import Connection
+
+# Unique across restarts by its random half, cheap by its counted half; it is a name, not a secret.
+_ID_PREFIX = f"req_{urandom(8).hex()}"
+_id_counter = count(1)
+
+
+class Exchange:
+    """A request whose head is complete; implements `headgate.core.ports.Exchange`."""
+
+    __slots__ = (
+        "_chunks",
+        "_ended",
+        "_framed",
+        "_source",
+        "_waiter",
+        "begun",
+        "complete",
+        "connection",
+        "fields",
+        "gone",
+        "keep_alive",
+        "lines",
+        "method",
+        "parameter",
+        "path",
+        "query",
+        "received_bytes",
+        "refusal",
+        "remaining_bytes",
+        "request_id",
+        "route",
+        "started_s",
+        "task",
+        "version",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        method: bytes,
+        version: str,
+        path: bytes,
+        query: bytes,
+        lines: list[tuple[bytes, bytes]],
+        fields: dict[bytes, bytes],
+    ) -> None:
+        self.connection = connection
+        self.method = method
+        self.version = version
+        self.path = path
+        self.query = query
+        self.lines = lines
+        self.fields = fields
+        self.route: Route | None = None
+        self.parameter = ""
+        self.request_id = f"{_ID_PREFIX}{next(_id_counter):016x}"
+        self.started_s = connection.loop.time()
+        self.refusal: ApiError | None = None
+        """Why the request is answered without being handled, or why its body cannot be read."""
+        self.task: asyncio.Task[None] | None = None
+        self.keep_alive = True
+        self.gone = False
+        """The client has hung up."""
+        self.complete = False
+        """The whole request has arrived."""
+        self.received_bytes = 0
+        self.remaining_bytes: int | None = 0
+        """What is announced and has not come; None when it is not known (chunked)."""
+        self.begun = False
+        self._ended = False
+        self._framed = False
+        self._chunks: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._source: Throttle | None = None
+
+    # --- the request ------------------------------------------------------------------------------
+
+    def header(self, name: bytes) -> bytes | None:
+        """A request header's value by its lower-case name; repeated lines are joined by `, `."""
+        if len(self.fields) == len(self.lines) or name not in self.fields:
+            return self.fields.get(name)
+        return b", ".join(value for line, value in self.lines if line == name)
+
+    async def body(self) -> bytes:
+        """The whole request body, unpacked; raises ApiError when it is too large, slow or broken."""
+        if not self.complete and self.refusal is None:
+            if b"expect" in self.fields:
+                self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._waiter = self.connection.loop.create_future()
+            await self._waiter
+        if self.refusal is not None:
+            raise self.refusal
+        chunks, self._chunks = self._chunks, []
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self.fields.get(b"content-encoding", b"identity").strip().lower() == b"gzip":
+            assert self.route is not None
+            return await inflate(data, self.route.body_limit_bytes)
+        return data
+
+    def receive(self, data: bytes) -> None:
+        """Takes a piece of the body; after a refusal it is only counted."""
+        self.received_bytes += len(data)
+        if self.remaining_bytes is not None:
+            self.remaining_bytes -= len(data)
+        if self.refusal is not None or self._ended:
+            return
+        assert self.route is not None
+        if self.received_bytes > self.route.body_limit_bytes:
+            self.refuse(too_large(self.route.body_limit_bytes))
+        else:
+            self._chunks.append(data)
+
+    def received(self) -> None:
+        """Notes that the whole request has arrived."""
+        self.complete = True
+        self._wake()
+
+    def refuse(self, error: ApiError) -> None:
+        """Makes `body` raise `error`, and forgets what has arrived."""
+        self.refusal = error
+        self._chunks = []
+        self._wake()
+
+    def _rest_is_small(self) -> bool:
+        """Whether the unread rest of the body may be read and dropped to keep the connection.
+
+        A client that still waits for its 100 may send the body or not: then nobody knows where the next request
+        starts.
+        """
+        if b"expect" in self.fields and self.received_bytes == 0:
+            return False
+        return self.remaining_bytes is not None and self.remaining_bytes <= DISCARD_BYTES
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- the reply --------------------------------------------------------------------------------
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        """Sends a whole reply; `headers` is complete lines, each ended by CR LF."""
+        self.begun = self._ended = True
+        connection = self.connection
+        length = b"" if status in BODILESS else b"content-length: %d\r\n" % len(body)
+        head = b"".join((status_line(status), length, headers, self._common_headers(), b"\r\n"))
+        if self.method == b"HEAD" or status in BODILESS:
+            connection.send(head)
+        elif len(body) < JOIN_BYTES:
+            connection.send(head + body)
+        else:
+            connection.send(head)
+            connection.send(body)
+
+    def begin(self, status: int, headers: bytes, length: int | None = None) -> None:
+        """Starts a reply whose body follows; `length` in bytes when known, else chunked."""
+        self.begun = True
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self.version == "1.1":
+            framing = b"transfer-encoding: chunked\r\n"
+            self._framed = True
+        else:
+            framing = b""
+            self.keep_alive = False
+        self.connection.send(
+            b"".join((status_line(status), framing, headers, self._common_headers(), b"\r\n"))
+        )
+
+    def write(self, data: bytes) -> None:
+        """Sends a piece of the body."""
+        if data and self.method != b"HEAD":
+            self.connection.send(chunk(data) if self._framed else data)
+
+    def finish(self, data: bytes = b"") -> None:
+        """Sends the last piece and ends the reply."""
+        if self._ended:
+            return
+        self._ended = True
+        if self.method == b"HEAD":
+            return
+        if self._framed:
+            self.connection.send(chunk(data) + LAST_CHUNK if data else LAST_CHUNK)
+        elif data:
+            self.connection.send(data)
+
+    @property
+    def ended(self) -> bool:
+        """The reply is complete."""
+        return self._ended
+
+    def throttle(self, source: Throttle | None) -> None:
+        """Names whom to pause while the client does not read; None when there is nobody any more."""
+        self._source = source
+        if source is not None and self.connection.writing_paused:
+            source.pause()
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        if self._source is not None:
+            self._source.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        if self._source is not None:
+            self._source.resume()
+
+    async def drain(self) -> None:
+        """Waits until the client has taken most of what was sent."""
+        await self.connection.writable()
+
+    def _common_headers(self) -> bytes:
+        server = self.connection.server
+        if not self.complete and self.keep_alive:
+            self.keep_alive = self._rest_is_small()
+        parts = [b"x-request-id: ", self.request_id.encode(), b"\r\n", server.date_header]
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        elif self.version == "1.0":
+            parts.append(b"connection: keep-alive\r\n")
+        if b"origin" in self.fields:
+            parts.append(server.cors.headers(self.fields[b"origin"]))
+        return b"".join(parts)
+
+
+def too_large(limit_bytes: int) -> TooLarge:
+    """The error for a body over its endpoint's limit."""
+    return TooLarge(f"The request body is too large: the limit here is {limit_bytes} bytes.")
+
+
+async def inflate(data: bytes, limit_bytes: int) -> bytes:
+    """Unpacks a gzip body, a little per turn of the loop; raises TooLarge past the limit (a bomb), BadRequest
+    when it is broken or cut short."""
+    unpacker = zlib.decompressobj(wbits=31)
+    pieces: list[bytes] = []
+    total = 0
+    try:
+        while not unpacker.eof:
+            piece = unpacker.decompress(data, INFLATE_STEP_BYTES)
+            data = unpacker.unconsumed_tail
+            if not piece and not data and not unpacker.eof:
+                raise BadRequest("The gzip request body is cut short.")
+            total += len(piece)
+            if total > limit_bytes:
+                raise too_large(limit_bytes)
+            pieces.append(piece)
+            await asyncio.sleep(0)
+    except zlib.error:
+        raise BadRequest("The request body is not valid gzip.") from None
+    if unpacker.unused_data:
+        raise BadRequest("The gzip request body is followed by other bytes.")
+    return b"".join(pieces)

@@ -1,0 +1,101 @@
+"""The listening side: accepts connections, keeps the coarse clock, stops gracefully.
+
+Must not know what is served: that is in the routes it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from email.utils import formatdate
+
+from headgate.core.errors import ApiError
+from headgate.core.settings import Server as ServerSettings
+from headgate.edge.connection import Connection
+from headgate.edge.cors import Cors
+from headgate.edge.exchange import Exchange
+from headgate.edge.limits import BACKLOG, LINGER_S, TICK_S
+from headgate.edge.route import Routes
+
+JSON = b"content-type: application/json\r\n"
+
+
+class Server:
+    """An HTTP/1.1 server on one address."""
+
+    def __init__(self, routes: Routes, settings: ServerSettings) -> None:
+        self.routes = routes
+        self.configure(settings)
+        self.connections: set[Connection] = set()
+        self.loop = asyncio.get_running_loop()
+        self.now_s = 0.0
+        self.date_header = b""
+        self._listeners: list[asyncio.AbstractServer] = []
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick()
+
+    def configure(self, settings: ServerSettings) -> None:
+        """Takes new limits, for connections that are open too."""
+        self.settings = settings
+        self.cors = Cors(settings.cors_origins)
+        self.header_timeout_s = settings.header_timeout_ms / 1000
+        self.body_timeout_s = settings.body_timeout_ms / 1000
+        self.idle_timeout_s = settings.idle_timeout_ms / 1000
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Starts accepting; returns the address and port really bound (port 0 takes a free one)."""
+        listener = await self.loop.create_server(
+            lambda: Connection(self), host, port, ssl=tls, backlog=BACKLOG, reuse_address=True
+        )
+        self._listeners.append(listener)
+        bound = listener.sockets[0].getsockname()
+        return bound[0], bound[1]
+
+    async def stop(self, grace_s: float) -> None:
+        """Stops accepting, lets replies under way end within `grace_s`, then ends them."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self.connections):
+            connection.stop()
+        await self._emptied(grace_s)
+        for connection in list(self.connections):
+            connection.abort()
+        await self._emptied(LINGER_S)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    async def _emptied(self, limit_s: float) -> None:
+        end_s = self.loop.time() + limit_s
+        while self.connections and self.loop.time() < end_s:
+            await asyncio.sleep(0.02)
+
+    def answer_directly(self, exchange: Exchange) -> None:
+        """Answers a request that reaches no handler: a refusal or a preflight."""
+        if exchange.refusal is not None:
+            self.answer_error(exchange, exchange.refusal)
+        else:
+            exchange.reply(204, self.cors.preflight(exchange) or b"", b"")
+
+    def answer_error(self, exchange: Exchange, error: ApiError) -> None:
+        """Tells the client about `error`: as a reply, or as the last event of a stream that has begun."""
+        if exchange.gone or exchange.ended:
+            return
+        if exchange.begun:
+            exchange.finish(error.event())
+            return
+        headers = b"".join((JSON, *(b"%b: %b\r\n" % line for line in error.headers())))
+        if error.status == 405 and exchange.path:
+            allowed = b", ".join(sorted(self.routes.methods(exchange.path)))
+            headers += b"allow: %b\r\n" % allowed
+        exchange.reply(error.status, headers, error.body())
+
+    def _tick(self) -> None:
+        self.now_s = now_s = self.loop.time()
+        self.date_header = b"date: %b\r\n" % formatdate(time.time(), usegmt=True).encode()
+        for connection in list(self.connections):
+            if connection.deadline_s < now_s:
+                connection.expire()
+        self._ticker = self.loop.call_later(TICK_S, self._tick)

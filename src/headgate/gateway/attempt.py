@@ -1,0 +1,123 @@
+"""One try at one upstream, with its two journal records.
+
+`open` is written before the request is sent; `settle` exactly once, whatever happens.
+"""
+
+from __future__ import annotations
+
+from headgate.core.errors import (
+    ApiError,
+    ConnectFailed,
+    ConnectionLost,
+    Overloaded,
+    StoreFull,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from headgate.core.ports import Exchange, Journal, Outcome, Outgoing, Principal, Reply
+from headgate.core.usage import UNKNOWN_USAGE, Usage
+from headgate.gateway.route import Target
+
+ERROR_BODY_BYTES = 65_536
+"""An upstream's error above this is not read: nobody writes a longer message."""
+
+
+class Attempt:
+    """A request on its way to one target."""
+
+    __slots__ = ("_endpoint", "_exchange", "_journal", "_model", "_number", "_principal", "_target",
+                 "reply", "settled")  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        journal: Journal,
+        principal: Principal,
+        endpoint: str,
+        model: str,
+        target: Target,
+    ) -> None:
+        self._exchange = exchange
+        self._journal = journal
+        self._principal = principal
+        self._endpoint = endpoint
+        self._model = model
+        self._target = target
+        self._number = 0
+        self.settled = True
+        """Nothing is open in the journal."""
+        self.reply: Reply | None = None
+
+    async def send(self, outgoing: Outgoing) -> Reply:
+        """Sends the request and returns a successful reply's head; raises ApiError for anything else."""
+        upstream = self._target.upstream
+        self._open()
+        try:
+            try:
+                self.reply = reply = await upstream.send(outgoing)
+            except ConnectionLost as lost:
+                if lost.answered or not lost.reused:
+                    raise
+                # An idle connection died under us. Whether the request was read nobody knows, so the first try
+                # stays in the journal as unknown.
+                self.settle(Outcome.UNKNOWN, UNKNOWN_USAGE)
+                self._open()
+                self.reply = reply = await upstream.send(outgoing, fresh=True)
+            if 200 <= reply.status < 300:
+                return reply
+            raise await self._refusal(reply)
+        except UpstreamError as error:
+            self.settle(Outcome.FAILED, UNKNOWN_USAGE)
+            raise told(error) from None
+        except ApiError as error:
+            refused = self.reply is not None and error.status < 500
+            self.settle(Outcome.REFUSED if refused else Outcome.FAILED, UNKNOWN_USAGE)
+            raise
+
+    def settle(self, outcome: Outcome, usage: Usage) -> None:
+        """Writes how the attempt ended; only the first call counts."""
+        if not self.settled:
+            self.settled = True
+            status = self.reply.status if self.reply is not None else 0
+            self._journal.close(self._number, outcome, status, usage)
+
+    def end(self) -> None:
+        """Lets go of the reply, and settles what a fault of ours has left open."""
+        if self.reply is not None:
+            self.reply.close()
+        self.settle(Outcome.FAILED, UNKNOWN_USAGE)
+
+    def _open(self) -> None:
+        target = self._target
+        try:
+            self._number = self._journal.open(
+                self._exchange.request_id,
+                self._principal.key_id,
+                self._endpoint,
+                self._model,
+                target.upstream.name,
+                target.upstream_model,
+            )
+        except StoreFull:
+            raise Overloaded("The server cannot record requests now.", retry_after_ms=5000) from None
+        self.settled = False
+
+    async def _refusal(self, reply: Reply) -> ApiError:
+        if reply.status < 400:
+            return UpstreamFailed("The upstream answered with a redirect.")
+        body = await reply.read(ERROR_BODY_BYTES)
+        return self._target.upstream.dialect.error(reply.status, reply.headers, body)
+
+
+def told(error: UpstreamError) -> ApiError:
+    """What a client is told of a broken connection: never an address, never a stack."""
+    if isinstance(error, UpstreamTimeout):
+        return UpstreamTimedOut("The upstream did not answer in time.")
+    if isinstance(error, ConnectFailed):
+        return UpstreamUnavailable("The upstream cannot be reached.")
+    if isinstance(error, ConnectionLost):
+        return UpstreamFailed("The upstream closed the connection before its reply was complete.")
+    return UpstreamFailed("The upstream's reply is not valid HTTP.")

@@ -1,0 +1,113 @@
+"""The life of a model request: authenticate, admit, route, attempt, relay, settle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from headgate.core.endpoint import Endpoint
+from headgate.core.errors import ApiError, UpstreamFailed
+from headgate.core.ports import Call, Exchange, Journal, Keys, Outcome, Outgoing, Reply
+from headgate.core.tap import StreamTap, partial_usage
+from headgate.gateway.admit import Admitted, admit
+from headgate.gateway.attempt import Attempt
+from headgate.gateway.authenticate import authenticate
+from headgate.gateway.pulse import Pulse
+from headgate.gateway.relay import relay_whole
+from headgate.gateway.route import Models, Target, route
+from headgate.gateway.stream import Pace, Stream
+
+PULSE_STEP_MS = 500
+"""How often quiet streams are looked for: a tenth of the usual comment interval."""
+
+
+class Gate:
+    """Everything a request needs on its way; one for the process."""
+
+    def __init__(self, keys: Keys, journal: Journal, models: Models, pace: Pace) -> None:
+        self.keys = keys
+        self.models = models
+        """Replaced whole when the configuration changes; a request uses the one it began with."""
+        self.pace = pace
+        self._journal = journal
+        self._pulse = Pulse(PULSE_STEP_MS)
+        self._clock = asyncio.get_running_loop().time
+
+    def handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
+        """The handler of one endpoint that names a model."""
+
+        async def handle(exchange: Exchange) -> None:
+            principal = authenticate(exchange, self.keys)
+            admitted = admit(endpoint, await exchange.body())
+            target = route(self.models, admitted.model)
+            outgoing = translate(endpoint, admitted, target)
+            attempt = Attempt(exchange, self._journal, principal, endpoint.name, admitted.model, target)
+            target.upstream.enter()
+            try:
+                if admitted.stream:
+                    await self._stream(exchange, attempt, outgoing, admitted)
+                else:
+                    await self._whole(exchange, attempt, outgoing, admitted)
+            finally:
+                attempt.end()
+                target.upstream.leave()
+
+        return handle
+
+    async def _whole(
+        self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, admitted: Admitted
+    ) -> None:
+        try:
+            reply = await attempt.send(outgoing)
+            await relay_whole(
+                exchange,
+                attempt,
+                reply,
+                outgoing.translator,
+                prompt_bytes=admitted.body_bytes,
+                now_s=self._clock(),
+            )
+        except asyncio.CancelledError:
+            attempt.settle(Outcome.CLIENT_GONE, partial_usage(admitted.body_bytes))
+            raise
+
+    async def _stream(
+        self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, admitted: Admitted
+    ) -> None:
+        tap = StreamTap(withhold_usage=not admitted.wants_usage, prompt_bytes=admitted.body_bytes)
+        stream = Stream(exchange, attempt, tap, self.pace, self._clock)
+        self._pulse.add(stream)
+        try:
+            reply = await attempt.send(outgoing)
+            if not is_stream(reply):
+                raise UpstreamFailed("The upstream did not answer with a stream.")
+            await stream.relay(reply, outgoing.translator)
+        except asyncio.CancelledError:
+            stream.settle(Outcome.CLIENT_GONE)
+            raise
+        except ApiError:
+            stream.settle(Outcome.FAILED)
+            raise
+        finally:
+            self._pulse.discard(stream)
+
+
+def translate(endpoint: Endpoint, admitted: Admitted, target: Target) -> Outgoing:
+    """The request in the words of its upstream; raises InvalidField for what that cannot do."""
+    call = Call(
+        endpoint,
+        admitted.request,
+        admitted.fields,
+        admitted.stream,
+        admitted.wants_usage,
+        target.upstream_model,
+    )
+    return target.upstream.dialect.request(call)
+
+
+def is_stream(reply: Reply) -> bool:
+    """Whether the upstream answers with server-sent events."""
+    return any(
+        name == b"content-type" and value.strip().lower().startswith(b"text/event-stream")
+        for name, value in reply.headers
+    )

@@ -1,0 +1,43 @@
+"""Comments for quiet streams, so that proxies and clients stay. One timer for all streams, since there are many."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+
+class Quiet(Protocol):
+    """A stream that may have to say that it is still there."""
+
+    def tick(self, step_ms: int) -> None:
+        """Called every `step_ms` milliseconds."""
+        ...
+
+
+class Pulse:
+    """Ticks every stream that is open."""
+
+    def __init__(self, step_ms: int) -> None:
+        self._step_ms = step_ms
+        self._streams: set[Quiet] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, stream: Quiet) -> None:
+        """Starts ticking a stream."""
+        self._streams.add(stream)
+        if self._timer is None:
+            self._arm()
+
+    def discard(self, stream: Quiet) -> None:
+        """Stops ticking it."""
+        self._streams.discard(stream)
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._step_ms / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for stream in list(self._streams):
+            stream.tick(self._step_ms)
+        if self._streams:
+            self._arm()

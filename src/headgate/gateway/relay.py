@@ -1,0 +1,115 @@
+"""Passes a whole reply on. Small ones are checked and counted before they leave; large ones flow through."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headgate.core.errors import UpstreamError, UpstreamFailed
+from headgate.core.ports import Exchange, Outcome, Reply, Translator
+from headgate.core.tap import tail_usage, whole_usage
+from headgate.core.usage import UNKNOWN_USAGE
+from headgate.gateway.attempt import Attempt, told
+
+JSON = b"content-type: application/json\r\n"
+
+WHOLE_BYTES = 1_048_576
+"""Replies up to this are kept until they are complete; above it only their last bytes are held back."""
+
+TRANSLATED_BYTES = 67_108_864
+"""Largest reply that is kept for translation: a few pictures in base64."""
+
+TAIL_BYTES = 32_768
+"""Held back of a reply that flows through: usage stands at its end, and the last byte leaves after the journal."""
+
+
+def reply_headers(exchange: Exchange, content_type: bytes, now_s: float) -> bytes:
+    """The header lines of a successful reply."""
+    return b"%bopenai-processing-ms: %d\r\nopenai-version: 2020-10-01\r\n" % (
+        content_type,
+        (now_s - exchange.started_s) * 1000,
+    )
+
+
+async def relay_whole(
+    exchange: Exchange,
+    attempt: Attempt,
+    reply: Reply,
+    translator: Translator | None,
+    *,
+    prompt_bytes: int,
+    now_s: float,
+) -> None:
+    """Passes on a reply that is not a stream, and settles the attempt before its last byte leaves."""
+    headers = reply_headers(exchange, JSON, now_s)
+    body = reply.take()
+    if not reply.complete:
+        gathered = _Gathered(exchange, reply, headers, body, flowing=translator is None)
+        try:
+            await reply.pump(gathered.take)
+        except UpstreamError as error:
+            attempt.settle(Outcome.FAILED, UNKNOWN_USAGE)
+            raise told(error) from None
+        body = gathered.rest()
+        if exchange.begun:
+            attempt.settle(Outcome.OK, tail_usage(body, gathered.passed_bytes, prompt_bytes))
+            exchange.finish(body)
+            return
+    try:
+        if translator is not None:
+            body = translator.whole(body)
+        usage = whole_usage(body, prompt_bytes)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        attempt.settle(Outcome.FAILED, UNKNOWN_USAGE)
+        raise UpstreamFailed("The upstream's reply is not valid JSON.") from None
+    attempt.settle(Outcome.OK, usage)
+    exchange.reply(200, headers, body)
+
+
+class _Gathered:
+    """A body as it arrives: kept while it is small, passed on but for its tail when it is not."""
+
+    __slots__ = ("_exchange", "_flowing", "_headers", "_kept_bytes", "_pieces", "_reply", "passed_bytes")
+
+    def __init__(
+        self, exchange: Exchange, reply: Reply, headers: bytes, first: bytes, *, flowing: bool
+    ) -> None:
+        self._exchange = exchange
+        self._reply = reply
+        self._headers = headers
+        self._flowing = flowing
+        self._pieces = [first]
+        self._kept_bytes = len(first)
+        self.passed_bytes = 0
+
+    def take(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._kept_bytes += len(data)
+        if self._exchange.begun:
+            self._pass_on()
+        elif self._kept_bytes > WHOLE_BYTES:
+            if self._flowing:
+                self._exchange.begin(200, self._headers, _length(self._reply))
+                self._exchange.throttle(self._reply)
+                self._pass_on()
+            elif self._kept_bytes > TRANSLATED_BYTES:
+                raise UpstreamFailed("The upstream's reply is too large.")
+
+    def rest(self) -> bytes:
+        """What has not been passed on."""
+        return b"".join(self._pieces)
+
+    def _pass_on(self) -> None:
+        if self._kept_bytes < 2 * TAIL_BYTES:
+            return
+        body = b"".join(self._pieces)
+        self._exchange.write(body[:-TAIL_BYTES])
+        self.passed_bytes += len(body) - TAIL_BYTES
+        self._pieces = [body[-TAIL_BYTES:]]
+        self._kept_bytes = TAIL_BYTES
+
+
+def _length(reply: Reply) -> int | None:
+    for name, value in reply.headers:
+        if name == b"content-length":
+            return int(value)
+    return None
