@@ -6,7 +6,6 @@ import re
 import tomllib
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -14,8 +13,9 @@ import pytest
 
 from headgate.core.settings import Milliseconds, Settings
 from headgate.core.settings_text import parse
+from tests.structure.pages import read, rows, section
 
-PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text("utf-8")
+PAGE = read("configuration.md")
 
 
 def bare(kind: Any) -> Any:
@@ -69,10 +69,7 @@ FIELDS = [
 
 def documented(heading: str) -> dict[str, list[str]]:
     """The rows of a section's table: setting to its cells."""
-    part = re.search(rf"^## `{re.escape(heading)}`\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    assert part, f"docs/configuration.md has no section ## `{heading}`"
-    rows = [line.strip("|").split("|") for line in part[1].splitlines() if line.startswith("| `")]
-    return {cells[0].strip(" `"): [cell.strip() for cell in cells] for cells in rows}
+    return rows(section(PAGE, f"`{heading}`"))
 
 
 def shown(default: Any) -> str:
