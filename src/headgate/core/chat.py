@@ -6,15 +6,23 @@ vendors extend all of them. Must not know which upstream the request is for.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import Meta, Raw, Struct
 
-from headgate.core import violation
-from headgate.core.json_kinds import kind_of_value
+from headgate.core import json_kinds, violation
+from headgate.core.message import (
+    PART_MEMBERS,
+    TOOL_MEMBERS,
+    ContentPart,
+    Message,
+    check_member,
+    check_members,
+    check_messages,
+)
 
-# gc=False throughout: requests are trees of plain values that live for one request and can form no cycle,
-# and a request of two hundred messages would otherwise hasten the collector's next run by as many objects.
+# gc=False, see message.py.
 
 TokenCount = Annotated[int, Meta(ge=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -24,84 +32,6 @@ FunctionName = Annotated[str, Meta(max_length=64)]
 
 class JsonObject(Struct, gc=False):
     """Any object; its members are skipped."""
-
-
-# --- messages -------------------------------------------------------------------------------------
-
-
-class ImageUrl(Struct, gc=False):
-    """A picture: an https URL or a data URI."""
-
-    url: str
-    detail: str | None = None
-
-
-class InputAudio(Struct, gc=False):
-    """A sound, in base64."""
-
-    data: str
-    format: str
-
-
-class FileInput(Struct, gc=False):
-    """A document, in base64 or by the id of an upload."""
-
-    file_data: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
-
-
-class ContentPart(Struct, gc=False):
-    """One part of a message; the member named after its type carries it."""
-
-    type: str
-    text: str | None = None
-    image_url: ImageUrl | None = None
-    input_audio: InputAudio | None = None
-    file: FileInput | None = None
-    refusal: str | None = None
-
-
-class CalledFunction(Struct, gc=False):
-    """The function that a model called, its arguments still JSON text."""
-
-    name: str
-    arguments: str
-
-
-class CalledTool(Struct, gc=False):
-    """The custom tool that a model called."""
-
-    name: str
-    input: str
-
-
-class ToolCall(Struct, gc=False):
-    """One call in an assistant's message."""
-
-    id: str
-    type: str
-    function: CalledFunction | None = None
-    custom: CalledTool | None = None
-
-
-class SpokenReply(Struct, gc=False):
-    """An earlier spoken reply, by id."""
-
-    id: str
-
-
-class Message(Struct, gc=False):
-    """One message of any role. Content may be missing or null in all of them, as OpenAI has it."""
-
-    role: str
-    content: str | list[ContentPart] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    function_call: CalledFunction | None = None
-    audio: SpokenReply | None = None
 
 
 # --- tools ----------------------------------------------------------------------------------------
@@ -116,12 +46,26 @@ class Function(Struct, gc=False):
     strict: bool | None = None
 
 
+class Grammar(Struct, gc=False):
+    """What the text given to a custom tool must look like."""
+
+    definition: str
+    syntax: str
+
+
+class CustomToolFormat(Struct, gc=False):
+    """Free text, or text that follows a grammar."""
+
+    type: str
+    grammar: Grammar | None = None
+
+
 class CustomTool(Struct, gc=False):
-    """A tool that takes free text or a grammar."""
+    """A tool that takes text."""
 
     name: str
     description: str | None = None
-    format: JsonObject | None = None
+    format: CustomToolFormat | None = None
 
 
 class Tool(Struct, gc=False):
@@ -282,8 +226,8 @@ class ChatRequest(Struct, gc=False):
     reasoning_effort: str | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    logit_bias: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
+    logit_bias: dict[str, Raw] | None = None
+    metadata: dict[str, Raw] | None = None
     store: bool | None = None
     service_tier: str | None = None
     modalities: list[str] | None = None
@@ -300,75 +244,53 @@ class ChatRequest(Struct, gc=False):
     function_call: str | Named | None = None
 
     def __post_init__(self) -> None:
-        for index, message in enumerate(self.messages):
-            if message.content.__class__ is list or message.role in _ROLES_THAT_NEED_MORE:
-                _check_message(message, f"messages[{index}]")
-            if message.tool_calls:
-                _check_tool_calls(message.tool_calls, f"messages[{index}].tool_calls")
+        check_messages(self.messages)
         self._check_tools()
+        self._check_functions()
         if self.response_format is not None:
-            _check_response_format(self.response_format)
-        if self.stream_options is not None and not self.stream:
-            raise violation.only_when_enabled("stream_options", "stream")
-        if self.top_logprobs is not None and not self.logprobs:
-            raise violation.only_when_enabled("top_logprobs", "logprobs")
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise violation.not_together("max_tokens", "max_completion_tokens")
+            check_member(self.response_format, ("json_schema",), "response_format")
+        if self.prediction is not None and isinstance(self.prediction.content, list):
+            check_members(self.prediction.content, PART_MEMBERS, "prediction.content")
+        self._check_switches()
         if self.logit_bias:
             _check_logit_bias(self.logit_bias)
         if self.metadata:
             _check_metadata(self.metadata)
 
     def _check_tools(self) -> None:
-        if self.tools is None:
-            if self.tool_choice is not None:
-                raise violation.only_with("tool_choice", "tools")
-            if self.parallel_tool_calls is not None:
-                raise violation.only_with("parallel_tool_calls", "tools")
-            return
-        for index, tool in enumerate(self.tools):
-            _need_member(tool, tool.type, ("function", "custom"), f"tools[{index}]")
-        choice = self.tool_choice
-        if isinstance(choice, ToolChoice):
-            _need_member(choice, choice.type, ("function", "custom", "allowed_tools"), "tool_choice")
+        if self.tools is not None:
+            check_members(self.tools, TOOL_MEMBERS, "tools")
+            if isinstance(self.tool_choice, ToolChoice):
+                check_member(self.tool_choice, _CHOICE_MEMBERS, "tool_choice")
+        elif self.tool_choice is not None:
+            raise violation.only_with("tool_choice", "tools")
+        elif self.parallel_tool_calls is not None:
+            raise violation.only_with("parallel_tool_calls", "tools")
+
+    def _check_functions(self) -> None:
+        if self.function_call is not None and self.functions is None:
+            raise violation.only_with("function_call", "functions")
+
+    def _check_switches(self) -> None:
+        if self.stream_options is not None and not self.stream:
+            raise violation.only_when_enabled("stream_options", "stream")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise violation.only_when_enabled("top_logprobs", "logprobs")
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise violation.not_together("max_tokens", "max_completion_tokens")
 
 
 # --- rules that a type cannot say -----------------------------------------------------------------
 
-_ROLES_THAT_NEED_MORE = {"tool": "tool_call_id", "function": "name"}
-_PART_MEMBERS = ("text", "image_url", "input_audio", "file", "refusal")
+_CHOICE_MEMBERS = ("function", "custom", "allowed_tools")
 
-# Documented for `metadata`: 16 pairs, names of 64 characters, values of 512.
+# What the document says of `metadata`.
 _METADATA_PAIRS = 16
 _METADATA_NAME_CHARACTERS = 64
 _METADATA_VALUE_CHARACTERS = 512
 
 
-def _need_member(owner: Struct, kind: str, kinds: tuple[str, ...], param: str) -> None:
-    """An object whose `type` is known carries the member of that name."""
-    if kind in kinds and getattr(owner, kind) is None:
-        raise violation.missing(f"{param}.{kind}")
-
-
-def _check_message(message: Message, param: str) -> None:
-    need = _ROLES_THAT_NEED_MORE.get(message.role)
-    if need is not None and getattr(message, need) is None:
-        raise violation.missing(f"{param}.{need}")
-    if isinstance(message.content, list):
-        for index, part in enumerate(message.content):
-            _need_member(part, part.type, _PART_MEMBERS, f"{param}.content[{index}]")
-
-
-def _check_tool_calls(calls: list[ToolCall], param: str) -> None:
-    for index, call in enumerate(calls):
-        _need_member(call, call.type, ("function", "custom"), f"{param}[{index}]")
-
-
-def _check_response_format(response_format: ResponseFormat) -> None:
-    _need_member(response_format, response_format.type, ("json_schema",), "response_format")
-
-
-def _check_logit_bias(logit_bias: dict[str, Any]) -> None:
+def _check_logit_bias(logit_bias: dict[str, Raw]) -> None:
     for token, bias in logit_bias.items():
         if not (token.isascii() and token.isdecimal()):
             raise violation.wrong_value(
@@ -377,22 +299,27 @@ def _check_logit_bias(logit_bias: dict[str, Any]) -> None:
                 "You should only be submitting non-negative integers.",
             )
         param = f"logit_bias.{violation.quote(token)}"
-        # The document says integer, but OpenAI takes 10.0 too, and typed clients send it.
-        if bias.__class__ is not int and bias.__class__ is not float:
-            raise violation.wrong_type(param, "an integer", kind_of_value(bias))
-        if bias < -100:
-            raise violation.below_minimum(param, "integer", -100, violation.quote(str(bias)))
-        if bias > 100:
-            raise violation.above_maximum(param, "integer", 100, violation.quote(str(bias)))
+        text = bytes(bias)
+        kind = json_kinds.kind_of(text)
+        # The document says integer, but OpenAI takes 10.0 as well, and typed clients send it.
+        if kind not in (json_kinds.INTEGER, json_kinds.DECIMAL):
+            raise violation.wrong_type(param, "an integer", kind)
+        number = float(text)
+        if number < -100:
+            raise violation.below_minimum(param, "integer", -100, violation.quote(text.decode()))
+        if number > 100:
+            raise violation.above_maximum(param, "integer", 100, violation.quote(text.decode()))
 
 
-def _check_metadata(metadata: dict[str, Any]) -> None:
+def _check_metadata(metadata: dict[str, Raw]) -> None:
     if len(metadata) > _METADATA_PAIRS:
         raise violation.too_many_properties("metadata", _METADATA_PAIRS, len(metadata))
     for name, value in metadata.items():
         if len(name) > _METADATA_NAME_CHARACTERS:
             raise violation.property_name_too_long("metadata", name, _METADATA_NAME_CHARACTERS)
-        if not isinstance(value, str):
-            raise violation.wrong_type(f"metadata.{name}", "a string", kind_of_value(value))
-        if len(value) > _METADATA_VALUE_CHARACTERS:
-            raise violation.string_too_long(f"metadata.{name}", _METADATA_VALUE_CHARACTERS, len(value))
+        kind = json_kinds.kind_of(bytes(value))
+        if kind != json_kinds.STRING:
+            raise violation.wrong_type(f"metadata.{name}", "a string", kind)
+        length = len(msgspec.json.decode(value, type=str))
+        if length > _METADATA_VALUE_CHARACTERS:
+            raise violation.string_too_long(f"metadata.{name}", _METADATA_VALUE_CHARACTERS, length)

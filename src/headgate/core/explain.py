@@ -28,7 +28,8 @@ _text = msgspec.json.Decoder(str)
 def explain(body: bytes, request_type: type[msgspec.Struct], error: Exception) -> ApiError:
     """The error for a body that could not be decoded as `request_type`; never raises."""
     try:
-        kind = json_kinds.kind_of_text(bytes(_any.decode(body)))
+        body.decode()
+        kind = json_kinds.kind_of(bytes(_any.decode(body)))
         if not isinstance(error, msgspec.ValidationError):
             return violation.too_deep() if isinstance(error, RecursionError) else violation.not_json()
         if kind != json_kinds.OBJECT:
@@ -48,9 +49,7 @@ def _judge(body: bytes, request_type: type[msgspec.Struct], message: str) -> Api
     if absent:
         return violation.missing(f"{param}.{absent['name']}" if param else absent["name"])
     found = _walk(body, _type_info(request_type), path)
-    if found is None:
-        return violation.wrong_value(param, f"Invalid value for '{param}'.")
-    return _violation(param, *found)
+    return (found and _violation(param, *found)) or violation.given_twice(param)
 
 
 @cache
@@ -59,10 +58,10 @@ def _type_info(request_type: type[msgspec.Struct]) -> inspect.Type:
 
 
 def _walk(body: bytes, declared: inspect.Type, path: str) -> tuple[bytes, inspect.Type] | None:
-    """The value at the decoder's path and its declared type, or None where the two part ways."""
+    """The last value at the decoder's path, and its declared type; None where there is none."""
     value = body
     for step in _STEP.finditer(path):
-        branch = _branch(declared, json_kinds.kind_of_text(value.lstrip()))
+        branch = _branch(declared, json_kinds.kind_of(value.lstrip()))
         if step["name"] is not None and isinstance(branch, inspect.StructType):
             field = next((field for field in branch.fields if field.encode_name == step["name"]), None)
             member = _object.decode(value).get(step["name"])
@@ -101,37 +100,29 @@ _KINDS: dict[type[inspect.Type], str] = {
 }
 
 
-def _violation(param: str, value: bytes, declared: inspect.Type) -> ApiError:
-    kind = json_kinds.kind_of_text(value)
+def _violation(param: str, value: bytes, declared: inspect.Type) -> ApiError | None:
+    """What is wrong with a value; None when it is a good one, given after a bad one of the same name."""
+    kind = json_kinds.kind_of(value)
     branch = _branch(declared, kind)
     if branch is None:
         return violation.wrong_type(param, _expected(declared), kind)
     if isinstance(branch, (inspect.IntType, inspect.FloatType)):
-        found = _out_of_range(param, value, branch)
-    elif isinstance(branch, inspect.StrType):
-        found = _bad_length(param, len(_text.decode(value)), branch)
-    elif isinstance(branch, inspect.ListType):
-        found = _bad_length(param, len(_array.decode(value)), branch)
-    else:
-        found = None
-    return found or violation.wrong_value(param, f"Invalid value for '{param}'.")
+        return _out_of_range(param, value.decode(), branch)
+    if isinstance(branch, inspect.StrType):
+        return _bad_length(param, len(_text.decode(value)), branch)
+    if isinstance(branch, inspect.ListType):
+        return _bad_length(param, len(_array.decode(value)), branch)
+    return None
 
 
-def _out_of_range(param: str, value: bytes, declared: inspect.IntType | inspect.FloatType) -> ApiError | None:
+def _out_of_range(param: str, text: str, declared: inspect.IntType | inspect.FloatType) -> ApiError | None:
     kind = "integer" if isinstance(declared, inspect.IntType) else "decimal"
-    text = value.decode()
-    below = text.startswith("-")
-    bound = declared.ge if below else declared.le
-    try:
-        number = float(text)
-        below = declared.ge is not None and number < declared.ge
-        bound = declared.ge if below else declared.le
-    except (ValueError, OverflowError):
-        pass  # too long to be read as a number: its sign alone says on which side it fell
-    if bound is None:
-        return None
-    make = violation.below_minimum if below else violation.above_maximum
-    return make(param, kind, bound, violation.quote(text))
+    number = float(text)
+    if declared.ge is not None and number < declared.ge:
+        return violation.below_minimum(param, kind, declared.ge, violation.quote(text))
+    if declared.le is not None and number > declared.le:
+        return violation.above_maximum(param, kind, declared.le, violation.quote(text))
+    return None
 
 
 def _bad_length(param: str, length: int, declared: inspect.StrType | inspect.ListType) -> ApiError | None:

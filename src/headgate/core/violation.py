@@ -5,7 +5,7 @@ Each function makes one error and raises nothing. Must not know how the fault wa
 
 from __future__ import annotations
 
-from headgate.core.errors import BadRequest, InvalidField
+from headgate.core.errors import BadRequest, InvalidField, TooLarge
 
 # What a client sent is quoted back at most this far: enough to recognise it, too little to flood a log.
 QUOTE_CHARACTERS = 64
@@ -29,6 +29,11 @@ def too_deep() -> BadRequest:
     return BadRequest("The JSON body of your request is nested too deeply.")
 
 
+def too_many_values(bound: int) -> TooLarge:
+    """The body holds more values than are unpacked for anyone."""
+    return TooLarge(f"The JSON body of your request holds too many values: more than {bound}.")
+
+
 def not_an_object(got: str) -> BadRequest:
     """The body is JSON, but no object; `got` is a kind with its article, such as `an array`."""
     return BadRequest(
@@ -45,6 +50,11 @@ def wrong_type(param: str, expected: str, got: str) -> InvalidField:
 def wrong_value(param: str, message: str) -> InvalidField:
     """A value of the right type that means nothing here."""
     return InvalidField(message, param=param, code="invalid_value")
+
+
+def given_twice(param: str) -> InvalidField:
+    """A field that was given more than once, and was wrong before its last value."""
+    return wrong_value(param, f"Invalid value for '{param}': given more than once, and not always valid.")
 
 
 def missing(param: str) -> InvalidField:
