@@ -1,4 +1,4 @@
-"""What every test shares: `run` for coroutines, free ports, and the rule that CI skips nothing.
+"""What every test shares: `run` for coroutines, free ports, real gates, and the rule that CI skips nothing.
 
 Nothing here knows what is being tested.
 """
@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import uvloop
+
+from tests.gates import RunningGate, open_gate
 
 Result = TypeVar("Result")
 
@@ -57,6 +61,20 @@ def unused_port() -> int:
 @pytest.fixture
 def free_port() -> int:
     return unused_port()
+
+
+@pytest.fixture
+def start_gate(tmp_path: Path) -> Generator[Callable[..., RunningGate]]:
+    """`start_gate(toml, ...)` starts a real gate (see `open_gate`); all are stopped when the test ends."""
+    with ExitStack() as stack:
+        started = 0
+
+        def start(toml: str = "", **options: Any) -> RunningGate:
+            nonlocal started
+            started += 1
+            return stack.enter_context(open_gate(tmp_path / f"gate-{started}", toml, **options))
+
+        yield start
 
 
 def _fail_when_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
