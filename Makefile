@@ -54,7 +54,7 @@ fuzz: $(VENV)/.dev ## 50,000 mutated requests against a real gate
 	$(PY) -m tests.fuzz $(ARGS)
 
 starter: $(VENV)/.training ## make the starter model anew: data, training, scores
-	$(PY) -m training $(ARGS)
+	$(PY) -m training.chat.make $(ARGS)
 
 lock: ## resolve the locks anew, within the ranges in pyproject.toml
 	@$(if $(UV),true,test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; })

@@ -13,7 +13,7 @@ import pytest
 
 from headgate.core.settings import Milliseconds, Settings
 from headgate.core.settings_text import parse
-from tests.structure.pages import read, rows, section
+from tests.structure.pages import AnyPlace, first_block, read, rows, section
 
 PAGE = read("configuration.md")
 
@@ -101,19 +101,8 @@ def test_nothing_is_documented_that_is_not_there() -> None:
         assert documented(heading).keys() == known
 
 
-class AnyPlace:
-    """A world in which every variable is set and every path is where it says."""
-
-    def secret(self, kind: str, name: str) -> str:
-        return f"{kind}-{name}"
-
-    def file(self, path: str) -> str:
-        return path
-
-
 def test_the_example_can_be_used() -> None:
-    example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    assert example
-    settings = parse(example[1], "example.toml", outside=AnyPlace())
-    assert {"server", "upstream", "engine", "aliases"} == tomllib.loads(example[1]).keys()
+    example = first_block(PAGE, "toml")
+    settings = parse(example, "example.toml", outside=AnyPlace())
+    assert {"server", "upstream", "engine", "aliases"} == tomllib.loads(example).keys()
     assert {"gpt-4o-mini", "fast", "org/some-model", "mine"} == settings.models().keys()
