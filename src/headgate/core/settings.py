@@ -120,7 +120,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     dialect: Literal["openai", "llamacpp"] = "openai"
     """The wire format spoken there; OpenAI's, since nearly every server offers it."""
     base_url: Annotated[str, Meta(description="a URL")]
-    """`https://host[:port]/v1`, `http://...` or `unix:///path/to.sock:/v1`; requests' paths are added."""
+    """`https://host[:port]/v1`, `http://...` or `unix:/path/to.sock:/v1`; requests' paths are added."""
     api_key: Secret | None = None
     """`{ env = "NAME" }` or `{ file = "PATH" }`, sent as the dialect wants it; none where none is needed."""
     models: Annotated[tuple[Model, ...], Meta(min_length=1, description="a list with a model's name in it")]
