@@ -17,7 +17,7 @@ from headgate.core.ports import Closed, Opened, Outcome
 from headgate.core.usage import UNKNOWN_USAGE, Source, Usage
 from headgate.store.reader import read, segment_number
 from headgate.store.recovery import ATTEMPT_GAP, Leftovers, recover
-from headgate.store.segment import MAX_PAYLOAD_BYTES, RECORD_HEAD_BYTES, Segment
+from headgate.store.segment import HEADER_BYTES, MAX_PAYLOAD_BYTES, RECORD_HEAD_BYTES, Segment
 from headgate.store.upkeep import Upkeep
 
 __all__ = ["FileJournal", "read"]
@@ -163,12 +163,16 @@ class FileJournal:
             self._low_room = 0
             self._upkeep.want_spare()
         if self._room < needed:
-            self._rotate()
-            if self._room < needed:
-                raise StoreFull(f"{len(self._open)} attempts are open: no room for the outcome of another")
+            self._rotate(needed)
         return self._room - needed
 
-    def _rotate(self) -> None:
+    def _rotate(self, needed: int) -> None:
+        """Goes on in the next segment, which must have room for `needed` bytes; raises StoreFull."""
+        kept = len(self._open) * CLOSED_BYTES
+        if HEADER_BYTES + kept + needed > self._segment.size:
+            raise StoreFull(
+                f"{len(self._open)} attempts are open: no room to keep for the outcome of another"
+            )
         retired = self._segment
         segment = self._upkeep.take_spare()
         # Attempts rise and dicts keep their order, so the first is in the oldest segment.
@@ -180,9 +184,7 @@ class FileJournal:
     def _settle_unknown(self) -> None:
         # The room was kept by the run before, unless its segment was damaged.
         if self._room < 0:
-            self._rotate()
-        if self._room < 0:
-            raise StoreFull(f"no room for the outcomes of {len(self.unknown)} attempts")
+            self._rotate(0)
         for opened in self.unknown:
             self.close(opened.attempt, Outcome.UNKNOWN, 0, UNKNOWN_USAGE)
 

@@ -18,8 +18,8 @@ from headgate.store.segment import HEADER_BYTES, Segment, sync_folder
 
 _log = logging.getLogger(__name__)
 
-_RETRY_FULL_S = 1.0
-"""While the disk is full, how often a new segment is tried: soon for people, rare for the loop."""
+_RETRY_S = 1.0
+"""While no segment can be made (the disk is full), how often to try: soon for people, rare for the loop."""
 _IDLE_SYNC_S = 1.0
 """With an interval of 0 each wait is synced at once; records nobody waits for are synced this often."""
 
@@ -39,15 +39,16 @@ class Upkeep:
         self._keep_bytes = keep_bytes
         self._interval_s = interval_ms / 1000 or _IDLE_SYNC_S
         self.refusal: StoreError | None = None
-        """Why nothing more may be opened, for good: the journal is closed, or a sync failed (what the disk then
-        holds is anybody's guess)."""
+        """Why nothing more may be opened, for good: the journal is closed, or a sync failed and what the disk
+        then holds is anybody's guess."""
         self._sync_error: StoreError | None = None
         self._current: Segment | None = None
         self._spare: Segment | None = None
         self._spare_lock = threading.Lock()
         self._wants_spare = False
-        self._full_until = 0.0
-        """Monotonic time of the next try after the disk was found full; 0 when it was not."""
+        self._make_failed: StoreError | None = None
+        self._retry_at = 0.0
+        """Monotonic time before which making a segment is not tried again."""
         self._retired: list[tuple[Segment, int]] = []
         self._waiters: list[Waiter] = []
         self._lock = threading.Lock()
@@ -116,18 +117,19 @@ class Upkeep:
             return None
 
     def _make(self) -> Segment:
-        if time.monotonic() < self._full_until:
-            raise StoreFull(f"no room for another journal segment in {self._folder}")
+        if self._make_failed and time.monotonic() < self._retry_at:
+            raise self._make_failed
         try:
             segment = Segment.create(segment_path(self._folder, self._next_number), self._segment_bytes)
-        except StoreFull as error:
-            if not self._full_until:
+        except StoreError as error:
+            if not self._make_failed:
                 _log.error("%s; new requests are refused once the present segment is full", error)
-            self._full_until = time.monotonic() + _RETRY_FULL_S
+            self._make_failed = error
+            self._retry_at = time.monotonic() + _RETRY_S
             raise
-        if self._full_until:
-            _log.info("there is room for the journal again")
-            self._full_until = 0.0
+        if self._make_failed:
+            _log.warning("the journal in %s has room again", self._folder)
+            self._make_failed = None
         self._next_number += 1
         return segment
 
@@ -160,23 +162,21 @@ class Upkeep:
             self.refusal = self._sync_error
         for loop, done in waiters:
             _resolve(loop, done, self._sync_error)
+        if self._wants_spare and not self._stopping:
+            self._prepare()
         try:
-            if not self._stopping:
-                self._prepare()
             if retired:
                 self._age_out(retired[-1][1])
-        except (OSError, StoreError) as error:
-            _log.error("journal upkeep in %s: %s", self._folder, error)
+        except OSError as error:
+            _log.error("cannot delete old journal segments in %s: %s", self._folder, error)
 
     def _prepare(self) -> None:
-        if not self._wants_spare:
-            return
         with self._spare_lock:
             if self._spare is None:
                 try:
                     self._spare = self._make()
-                except StoreFull:
-                    return  # told already; tried again at the next turn
+                except StoreError:
+                    return  # logged; tried again at a later turn
             self._wants_spare = False
 
     def _age_out(self, oldest_open: int) -> None:
