@@ -14,8 +14,9 @@ import ssl
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from headgate.backends.address import Address, Proxy
 from headgate.backends.connection import Connection
+from headgate.backends.proxy import Proxy
+from headgate.core.address import Address
 from headgate.core.errors import ConnectFailed, SettingsError, UpstreamTimeout
 
 Made = TypeVar("Made", bound=asyncio.Protocol)

@@ -10,10 +10,11 @@ import ssl
 
 import msgspec
 
-from headgate.backends.address import Address, Proxy
 from headgate.backends.connect import connect, tls_context
 from headgate.backends.connection import Connection
+from headgate.backends.proxy import Proxy
 from headgate.backends.reply import Reply
+from headgate.core.address import Address
 from headgate.core.errors import ConnectFailed
 
 
@@ -118,7 +119,7 @@ class Pool:
         return connection
 
     def _make(self) -> Connection:
-        return Connection(self, self._limits.keep_alive_ms)
+        return Connection(self, asyncio.get_running_loop(), self._limits.keep_alive_ms)
 
     def _start_clock(self) -> None:
         self._clock = asyncio.get_running_loop().call_later(self._tick_ms / 1000, self._tick)

@@ -1,4 +1,4 @@
-"""One upstream reply: its head, the body bytes that wait, and the reader's wishes.
+"""One upstream reply: its head, the body bytes that wait, and what its reader wants done with the rest.
 
 Must not know the socket: what it wants of it, it asks of its `Channel`.
 """
@@ -19,8 +19,7 @@ WAITING_LIMIT_BYTES = 256 * 1024
 class Channel(Protocol):
     """What a reply asks of its connection."""
 
-    def hand_to(self, on_bytes: Callable[[bytes], None]) -> asyncio.Future[Reply]:
-        """Hands on what arrives; the future is resolved when the body is complete."""
+    loop: asyncio.AbstractEventLoop
 
     def pause(self) -> None:
         """Stops reading."""
@@ -31,23 +30,22 @@ class Channel(Protocol):
     def release(self) -> None:
         """The reply is not needed any longer."""
 
-    def abort(self) -> None:
-        """Ends the connection at once."""
-
 
 class Reply:
     """The pool's `headgate.core.ports.Reply`."""
 
     __slots__ = (
         "_channel",
+        "_end",
+        "_error",
         "_full",
         "_paused",
         "_waiting",
         "_waiting_bytes",
         "complete",
-        "error",
         "head",
         "headers",
+        "on_bytes",
         "status",
     )
 
@@ -58,13 +56,17 @@ class Reply:
         self.head = head
         """Status line and header lines as they came, without the blank line."""
         self.complete = False
-        self.error: Exception | None = None
-        """Why it will never be complete."""
+        self.on_bytes: Callable[[bytes], None] | None = None
+        """Where body bytes go while somebody pumps."""
         self._channel: Channel | None = channel
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._full = False
         self._paused = False
+        self._error: Exception | None = None
+        self._end: asyncio.Future[None] | None = None
+
+    # --- for the reader -------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Headers:
         # Reached only while the slot is empty: the lines are taken apart when somebody asks, and once.
@@ -76,11 +78,11 @@ class Reply:
     def header(self, name: bytes) -> bytes | None:
         """The first value of one header (name in lower case), found without taking the others apart."""
         head = self.head
-        start = head.lower().find(b"\r\n%b:" % name)
+        start = head.lower().find(b"\n%b:" % name)
         if start < 0:
             return None
-        start += len(name) + 3
-        end = head.find(b"\r\n", start)
+        start += len(name) + 2
+        end = head.find(b"\r", start)
         return (head[start:end] if end >= 0 else head[start:]).strip(b" \t")
 
     def take(self) -> bytes:
@@ -101,18 +103,22 @@ class Reply:
         """Calls `on_bytes` for what arrives, once per socket read, until the body is complete."""
         channel = self._channel
         if channel is None:
-            raise ConnectionLost("closed by its reader", reused=False, answered=True)
+            raise ConnectionLost("body: closed by its reader", reused=False, answered=True)
         try:
             if self._waiting:
                 on_bytes(self.take())
-            if self.complete:
-                return
-            if self.error is not None:
-                raise self.error
-            await channel.hand_to(on_bytes)
+            if self._error is not None:
+                raise self._error
+            if not self.complete:
+                self._end = channel.loop.create_future()
+                self.on_bytes = on_bytes
+                await self._end
         except BaseException:
-            channel.abort()
+            # Nobody wants the rest: closed now, and so the upstream learns.
+            self.close()
             raise
+        finally:
+            self.on_bytes = None
 
     async def read(self, limit_bytes: int) -> bytes:
         """The rest of the body; raises UpstreamGarbage when it is longer than the limit."""
@@ -150,13 +156,30 @@ class Reply:
             self._channel = None
             channel.release()
 
+    # --- for the connection ---------------------------------------------------------------------------
+
     def hold(self, body: bytes) -> None:
         """Keeps body bytes until they are taken; stops reading when too many wait."""
         self._waiting.append(body)
         self._waiting_bytes += len(body)
-        if self._waiting_bytes > WAITING_LIMIT_BYTES and self._channel is not None:
+        if self._waiting_bytes > WAITING_LIMIT_BYTES and not self.complete and self._channel is not None:
             self._full = True
             self._channel.pause()
+
+    def finish(self) -> None:
+        """The body is complete, and all of it was handed on."""
+        end = self._end
+        if end is not None and not end.done():
+            end.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """The body will never be complete, or its reader cannot take it."""
+        if self._error is None:
+            self._error = error
+        self.on_bytes = None
+        end = self._end
+        if end is not None and not end.done():
+            end.set_exception(error)
 
 
 def split_head(head: bytes) -> list[tuple[bytes, bytes]]:
@@ -178,12 +201,12 @@ def ends_with_connection(head: bytes) -> bool:
     return True
 
 
-def ends_exactly(data: bytes, last_piece: bytes) -> bool:
-    """Whether the read that completed a body held nothing after it, as far as that is cheap to see.
+def ends_exactly(data: bytes, pieces: list[bytes]) -> bool:
+    """Whether the read that completed a reply held no empty line after it, as far as that is cheap to see.
 
-    The parser silently skips empty lines after a reply, and the start of another head. "No" costs one new
-    connection; a wrong "yes" would leave bytes in the way of the next reply.
+    (The parser refuses anything else after a reply, but skips empty lines.) `pieces` are the body bytes in
+    `data`. "No" costs one new connection, so the rare ways to end, such as trailers, may be taken for it.
     """
-    if last_piece and data.endswith(last_piece):
+    if pieces and data.endswith(pieces[-1]):
         return True
-    return data.endswith(b"0\r\n\r\n") or (not last_piece and data.find(b"\r\n\r\n") == len(data) - 4)
+    return data.endswith(b"0\r\n\r\n") or data.find(b"\r\n\r\n") == len(data) - 4
