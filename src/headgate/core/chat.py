@@ -27,7 +27,7 @@ from headgate.core.message import (
 TokenCount = Annotated[int, Meta(ge=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-FunctionName = Annotated[str, Meta(max_length=64)]
+FunctionName = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class JsonObject(Struct, gc=False):
@@ -260,6 +260,9 @@ class ChatRequest(Struct, gc=False):
     def _check_tools(self) -> None:
         if self.tools is not None:
             check_members(self.tools, TOOL_MEMBERS, "tools")
+            for index, tool in enumerate(self.tools):
+                if tool.custom is not None and tool.custom.format is not None:
+                    check_member(tool.custom.format, ("grammar",), f"tools[{index}].custom.format")
             if isinstance(self.tool_choice, ToolChoice):
                 check_member(self.tool_choice, _CHOICE_MEMBERS, "tool_choice")
         elif self.tool_choice is not None:

@@ -49,7 +49,7 @@ def _judge(body: bytes, request_type: type[msgspec.Struct], message: str) -> Api
     if absent:
         return violation.missing(f"{param}.{absent['name']}" if param else absent["name"])
     found = _walk(body, _type_info(request_type), path)
-    return (found and _violation(param, *found)) or violation.given_twice(param)
+    return (found and _violation(param, *found)) or violation.wrong_value(param)
 
 
 @cache
@@ -63,15 +63,19 @@ def _walk(body: bytes, declared: inspect.Type, path: str) -> tuple[bytes, inspec
     for step in _STEP.finditer(path):
         branch = _branch(declared, json_kinds.kind_of(value.lstrip()))
         if step["name"] is not None and isinstance(branch, inspect.StructType):
+            inner = _object.decode(value).get(step["name"])
             field = next((field for field in branch.fields if field.encode_name == step["name"]), None)
-            member = _object.decode(value).get(step["name"])
-            if field is None or member is None:
-                return None
-            value, declared = bytes(member), field.type
+            below = field.type if field else None
         elif step["index"] is not None and isinstance(branch, inspect.ListType):
-            value, declared = bytes(_array.decode(value)[int(step["index"])]), branch.item_type
+            index = int(step["index"])
+            inner = next(iter(_array.decode(value)[index : index + 1]), None)
+            below = branch.item_type
         else:
             return None
+        # The decoder may have met an earlier value of that name, of another shape than the last one.
+        if inner is None or below is None:
+            return None
+        value, declared = bytes(inner), below
     return value, declared
 
 
@@ -101,7 +105,7 @@ _KINDS: dict[type[inspect.Type], str] = {
 
 
 def _violation(param: str, value: bytes, declared: inspect.Type) -> ApiError | None:
-    """What is wrong with a value; None when it is a good one, given after a bad one of the same name."""
+    """What is wrong with a value; None when it is a good one that came after a bad one of the same name."""
     kind = json_kinds.kind_of(value)
     branch = _branch(declared, kind)
     if branch is None:
@@ -117,7 +121,8 @@ def _violation(param: str, value: bytes, declared: inspect.Type) -> ApiError | N
 
 def _out_of_range(param: str, text: str, declared: inspect.IntType | inspect.FloatType) -> ApiError | None:
     kind = "integer" if isinstance(declared, inspect.IntType) else "decimal"
-    number = float(text)
+    # A float cannot tell the ends of 64 bits from their neighbours; an int may not have thousands of digits.
+    number = int(text) if isinstance(declared, inspect.IntType) and len(text) < 64 else float(text)
     if declared.ge is not None and number < declared.ge:
         return violation.below_minimum(param, kind, declared.ge, violation.quote(text))
     if declared.le is not None and number > declared.le:
@@ -126,38 +131,32 @@ def _out_of_range(param: str, text: str, declared: inspect.IntType | inspect.Flo
 
 
 def _bad_length(param: str, length: int, declared: inspect.StrType | inspect.ListType) -> ApiError | None:
+    is_string = isinstance(declared, inspect.StrType)
     if declared.max_length is not None and length > declared.max_length:
-        if isinstance(declared, inspect.StrType):
-            return violation.string_too_long(param, declared.max_length, length)
-        return violation.array_too_long(param, declared.max_length, length)
-    if isinstance(declared, inspect.ListType) and declared.min_length is not None and length == 0:
-        return violation.empty_array(param, declared.min_length)
+        make = violation.string_too_long if is_string else violation.array_too_long
+        return make(param, declared.max_length, length)
+    if declared.min_length is not None and length == 0:
+        return (violation.empty_string if is_string else violation.empty_array)(param, declared.min_length)
     return None
-
-
-_PLURALS: dict[type[inspect.Type], str] = {
-    inspect.StrType: "strings",
-    inspect.IntType: "integers",
-    inspect.FloatType: "decimals",
-    inspect.ListType: "arrays",
-    inspect.StructType: "objects",
-}
 
 
 def _expected(declared: inspect.Type) -> str:
     """What a field takes, in words. That it may be null goes without saying, as it does at OpenAI."""
-    words = [_word(option) for option in _options(declared) if not isinstance(option, inspect.NoneType)]
-    if len(words) == 1:
-        article = "an" if words[0][0] in "aio" else "a"
-        return f"{article} {words[0]}"
-    first, *others = words
-    return f"one of a {first} or {' or '.join(others)}"
+    words = [_words(option) for option in _options(declared) if not isinstance(option, inspect.NoneType)]
+    article = "an" if words[0][0] in "aio" else "a"
+    choice = "one of " if len(words) > 1 else ""
+    return f"{choice}{article} {' or '.join(words)}"
+
+
+def _words(option: inspect.Type) -> str:
+    if isinstance(option, inspect.ListType):
+        item = _word(option.item_type)
+        return f"array of {item}s" if item else "array"
+    return _word(option)
 
 
 def _word(option: inspect.Type) -> str:
-    if isinstance(option, inspect.ListType):
-        plural = _PLURALS.get(type(option.item_type))
-        return f"array of {plural}" if plural else "array"
+    """One word for a type; none where many types will do."""
     if isinstance(option, inspect.FloatType):
         return "decimal"
-    return _KINDS[type(option)].split()[-1]
+    return _KINDS.get(type(option), "").split(" ")[-1]

@@ -47,14 +47,9 @@ def wrong_type(param: str, expected: str, got: str) -> InvalidField:
     return InvalidField(message, param=param, code="invalid_type")
 
 
-def wrong_value(param: str, message: str) -> InvalidField:
-    """A value of the right type that means nothing here."""
-    return InvalidField(message, param=param, code="invalid_value")
-
-
-def given_twice(param: str) -> InvalidField:
-    """A field that was given more than once, and was wrong before its last value."""
-    return wrong_value(param, f"Invalid value for '{param}': given more than once, and not always valid.")
+def wrong_value(param: str, message: str | None = None) -> InvalidField:
+    """A value of the right type that means nothing here; the message may say why."""
+    return InvalidField(message or f"Invalid value for '{param}'.", param=param, code="invalid_value")
 
 
 def missing(param: str) -> InvalidField:
@@ -87,6 +82,15 @@ def string_too_long(param: str, bound: int, length: int) -> InvalidField:
         f"but got a string with length {length} instead."
     )
     return InvalidField(message, param=param, code="string_above_max_length")
+
+
+def empty_string(param: str, bound: int) -> InvalidField:
+    """An empty string where at least `bound` characters are due."""
+    message = (
+        f"Invalid '{param}': empty string. Expected a string with minimum length {bound}, "
+        "but got an empty string instead."
+    )
+    return InvalidField(message, param=param, code="empty_string")
 
 
 def array_too_long(param: str, bound: int, length: int) -> InvalidField:
