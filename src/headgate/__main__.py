@@ -1,0 +1,7 @@
+"""`python -m headgate` is `headgate`."""
+
+from __future__ import annotations
+
+from headgate.cli import main
+
+main()
