@@ -107,6 +107,11 @@ class Connection(asyncio.Protocol):
         """Called by the parser, straight into the list: no Python frame for each piece."""
         self._new_parser()
 
+    @property
+    def closed(self) -> bool:
+        """It has ended."""
+        return self._phase == CLOSED
+
     # --- asked by the pool and the reply --------------------------------------------------------------
 
     def ask(self, head: bytes, body: bytes) -> asyncio.Future[Reply]:
@@ -218,8 +223,6 @@ class Connection(asyncio.Protocol):
                     reply.fail(error)
                     reply.close()
                     return
-        if broken and not done:
-            self._end(UpstreamGarbage("body: not HTTP"))
         if before == HEAD:
             waiter = self._waiter
             self._waiter = None
@@ -228,6 +231,8 @@ class Connection(asyncio.Protocol):
                 waiter.set_result(reply)
         elif done:
             reply.finish()
+        if broken and not done:
+            self._end(UpstreamGarbage("body: not HTTP"))
 
     def eof_received(self) -> None:
         reply = self._reply

@@ -55,7 +55,7 @@ def _parse_proxy(url: str, name: str) -> Proxy:
     if not separator:
         scheme, rest = "http", url
     if scheme.lower() != "http":
-        raise SettingsError(f"{name}: only proxies at http:// addresses are known, not {scheme.lower()}://")
+        raise SettingsError(f"{name}: only proxies at http:// addresses are known")
     userinfo, _, authority = rest.partition("/")[0].rpartition("@")
     try:
         place = parse_base_url(f"http://{authority}")
@@ -81,7 +81,7 @@ def _is_excluded(address: Address, no_proxy: str) -> bool:
 
 
 def _matches(rule: str, host: str, port: int, ip: IP | None) -> bool:
-    """Whether one rule (a name and all below it, an address or a network; `:port` may follow) names the host."""
+    """Whether a rule names the host: a name and all below it, an address, a network; `:port` may follow."""
     if ip is not None:
         try:
             return ip in ipaddress.ip_network(rule.strip("[]"), strict=False)
@@ -93,4 +93,4 @@ def _matches(rule: str, host: str, port: int, ip: IP | None) -> bool:
             return False
         rule = name
     rule = rule.strip("[]").removeprefix("*").strip(".")
-    return bool(rule) and (host == rule or host.endswith("." + rule))
+    return bool(rule) and (host == rule or (ip is None and host.endswith("." + rule)))
