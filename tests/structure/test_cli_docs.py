@@ -9,6 +9,7 @@ import click
 import pytest
 
 from headgate.cli import commands
+from headgate.engines import llamacpp
 from tests.structure.pages import read, rows, section
 
 PAGE = read("cli.md")
@@ -24,10 +25,30 @@ def every_command(command: click.Command, name: str) -> Iterator[tuple[str, clic
 
 
 COMMANDS = dict(every_command(commands, "headgate"))
+COMMANDS["headgate engine llamacpp"] = llamacpp.command
+"""An engine is a program of its own: `headgate engine` hands it the rest of the line."""
 
 
 def options(command: click.Command) -> list[click.Option]:
-    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    """What a person may type; hidden options are between programs."""
+    return [
+        parameter
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+    ]
+
+
+def default(command: click.Command, option: click.Option) -> str:
+    """What the page should say under `default`."""
+    if option.required:
+        return "required"
+    in_help = re.search(r"\[default: (.+?)\]", option.help or "")
+    if in_help:
+        return f"`{in_help[1]}`"
+    if option.is_flag:
+        return "off"
+    value = option.get_default(click.Context(command))
+    return f"`{value}`" if isinstance(value, str | int) else "none"
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items(), ids=COMMANDS)
@@ -35,13 +56,12 @@ def test_a_command_is_documented_as_it_is(name: str, command: click.Command) -> 
     table = rows(section(PAGE, f"`{name}`"))
     assert table.keys() == {option.opts[0] for option in options(command)}
     for option in options(command):
-        cells = table[option.opts[0]]
-        assert cells[-1], "says nothing about what it is for"
-        if len(cells) == 4:
-            assert cells[1] == (f"`{option.envvar}`" if option.envvar else "")
-            in_help = re.search(r"\[default: (.+?)\]", option.help or "")
-            if in_help:
-                assert cells[2] == f"`{in_help[1]}`"
+        *middle, meaning = table[option.opts[0]][1:]
+        assert meaning, "says nothing about what it is for"
+        if len(middle) == 2:
+            assert middle[0] == (f"`{option.envvar}`" if option.envvar else "")
+        if middle:
+            assert middle[-1] == default(command, option)
 
 
 def test_nothing_is_documented_that_is_not_there() -> None:
