@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPSConnection
@@ -19,6 +21,8 @@ from ssl import SSLContext
 KEY = "sk-test-0123456789abcdef"
 """The operator's key of every gate that is not told another."""
 
+_OPEN = re.compile(r"open at (https?://\S+:(\d+))\n")
+
 STOP_LIMIT_S = 60.0
 """Far over any grace period that a test sets: a gate that needs longer hangs."""
 
@@ -27,15 +31,18 @@ STOP_LIMIT_S = 60.0
 class RunningGate:
     """A gate that listens."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
     """Scheme, address and port, without a path."""
     port: int
     key: str
     folder: Path
-    """Holds `headgate.toml`, the data folder `data` and what was logged, `gate.log`."""
-    greeting: str
-    """What was printed up to the line with the address."""
+    """Holds `headgate.toml`, the data folder `data`, what was printed (`gate.out`) and logged (`gate.log`)."""
+
+    @property
+    def printed(self) -> str:
+        """Everything on standard output so far."""
+        return (self.folder / "gate.out").read_text("utf-8")
 
     @property
     def log(self) -> str:
@@ -45,7 +52,7 @@ class RunningGate:
     def reload(self, toml: str) -> None:
         """Replaces the configuration and sends SIGHUP; what has changed is for the test to wait for."""
         (self.folder / "headgate.toml").write_text(toml, "utf-8")
-        self.process.send_signal(1)
+        self.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """Ends it at once, as `kill -9` does."""
@@ -80,14 +87,13 @@ def open_gate(
     words = ["serve", "--host", "127.0.0.1", "--port", "0", "--data", str(folder / "data")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")}
     clean |= {"HEADGATE_MASTER_KEY": key} if key else {}
-    with (folder / "gate.log").open("w", encoding="utf-8") as log:
+    with (folder / "gate.out").open("w") as out, (folder / "gate.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "headgate", *words, "--config", str(configuration), *arguments],
             env=clean | dict(environment or {}),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=out,
             stderr=log,
-            text=True,
         )
     try:
         gate = _greeted(process, folder, key or "")
@@ -99,19 +105,23 @@ def open_gate(
         if process.poll() is None:
             process.kill()
             process.wait(STOP_LIMIT_S)
-        assert process.stdout
-        process.stdout.close()
 
 
-def _greeted(process: subprocess.Popen[str], folder: Path, key: str) -> RunningGate:
-    assert process.stdout
-    greeting = ""
-    for line in process.stdout:
-        greeting += line
-        if opened := re.search(r"Headgate is open at (https?://\S+:(\d+))", line):
-            return RunningGate(process, opened[1], int(opened[2]), key, folder, greeting)
-    process.wait(STOP_LIMIT_S)
-    raise AssertionError(f"the gate did not open:\n{(folder / 'gate.log').read_text('utf-8')}")
+def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
+    """Looks again and again until a condition of another process holds; fails after `limit_s`."""
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s, f"waited {limit_s:g} s in vain: {what}"
+        time.sleep(0.02)
+
+
+def _greeted(process: subprocess.Popen[bytes], folder: Path, key: str) -> RunningGate:
+    gate = RunningGate(process, "", 0, key, folder)
+    wait_until(lambda: bool(_OPEN.search(gate.printed)) or process.poll() is not None, "the gate to open")
+    opened = _OPEN.search(gate.printed)
+    assert opened, f"the gate did not open:\n{gate.log}"
+    gate.url, gate.port = opened[1], int(opened[2])
+    return gate
 
 
 def _expect_ready(gate: RunningGate, tls: SSLContext | None) -> None:
