@@ -54,11 +54,11 @@ def read(folder: Path, on_damage: Callable[[Path, str], None] | None = None) -> 
     cannot be read (a log line by default); everything else is still returned. Raises OSError.
     """
     for path in list_segments(folder):
+        reader = SegmentReader(path)
         try:
-            reader = SegmentReader(path)
+            yield from reader
         except FileNotFoundError:
-            continue  # it aged out, or was kept aside, since the listing
-        yield from reader
+            continue  # it aged out since the listing
         for damage in reader.damage:
             if on_damage is None:
                 _log.warning("journal segment %s: %s", path, damage)

@@ -134,8 +134,8 @@ def allocate(descriptor: int, size: int) -> None:
 
 
 def _warm(descriptor: int, size: int) -> None:
-    # The first store into a page that is not in memory takes milliseconds, with the interpreter lock held; a read
-    # brings it there without. Measured on ext4: from 4 ms per segment to nothing.
+    # The first store into a page that is not in memory takes milliseconds, with the interpreter lock held;
+    # a read brings it there without. Measured on ext4: from 4 ms per segment to nothing.
     for at in range(0, size, len(_ZEROS)):
         os.pread(descriptor, len(_ZEROS), at)
 
