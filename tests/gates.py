@@ -37,7 +37,7 @@ class RunningGate:
     port: int
     key: str
     folder: Path
-    """Holds `headgate.toml`, the data folder `data`, what was printed (`gate.out`) and logged (`gate.log`)."""
+    """Holds `headgate.toml`, the data folder `data`, what was printed and logged: `gate.out`, `gate.log`."""
 
     @property
     def printed(self) -> str:

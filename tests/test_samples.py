@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.gates import RunningGate, wait_until
 from tests.structure.pages import first_block
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 LIMIT_S = 120
 
 
