@@ -153,19 +153,32 @@ def test_help_and_version(tmp_path: Path) -> None:
         assert result.stdout.startswith(f"Usage: headgate {name}")
 
 
-def test_help_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
-    code = (
-        "import sys, headgate.cli\n"
-        "try:\n    headgate.cli.main(['serve', '--help'])\n"
-        "finally:\n    print(*sys.modules, file=sys.stderr)\n"
-    )
+GATE = {"headgate.app", "headgate.edge", "headgate.gateway", "headgate.backends", "headgate.store", "uvloop"}
+LOADED = {
+    "serve --help": {"asyncio", "ssl", "httptools", "xllamacpp", *GATE},
+    "engine llamacpp --help": {"httptools", *GATE},
+    "serve": {"xllamacpp", "headgate.engines.llamacpp"},
+    "doctor": {"xllamacpp"},
+}
+"""Commands, and what they may not load: help is quick, and engine and gate know nothing of each other."""
+
+
+@pytest.mark.parametrize("command", LOADED)
+def test_a_command_loads_only_what_it_needs(
+    command: str, tmp_path: Path, configuration: Path, taken_port: int
+) -> None:
+    code = "import sys, headgate.cli\ntry:\n    headgate.cli.main()\nfinally:\n    print(*sys.modules)"
+    # The port is taken, so that `serve` ends when it has everything.
     result = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment(tmp_path), capture_output=True, text=True, timeout=120, check=True,
+        [sys.executable, "-c", code, *command.split()],
+        env=environment(tmp_path, HEADGATE_PORT=str(taken_port), HEADGATE_CONFIG="gate.toml", UP_KEY=KEY),
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    loaded = set(result.stderr.split())
+    loaded = set(result.stdout.split())
     assert "headgate.cli" in loaded
-    assert not loaded & {"asyncio", "uvloop", "httptools", "ssl", "xllamacpp", "headgate.app"}
+    if command == "serve":
+        assert loaded >= GATE
+    assert not loaded & LOADED[command]
 
 
 WRONG_USAGE = {
