@@ -315,6 +315,12 @@ REFUSALS: list[tuple[dict[str, Any], str, str | None, str]] = [
         "Invalid key in 'logit_bias':  You. You should only be submitting non-negative integers.",
     ),
     (
+        request(logit_bias={"٣": 6}),
+        "logit_bias",
+        "invalid_value",
+        "Invalid key in 'logit_bias': ٣. You should only be submitting non-negative integers.",
+    ),
+    (
         request(metadata={f"k{index}": "v" for index in range(17)}),
         "metadata",
         "object_above_max_properties",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from headgate.core import json_kinds
 from headgate.core.body import open_body
 from headgate.core.errors import InvalidField
+from headgate.core.explain import explain
 
 
 class Inner(msgspec.Struct):
@@ -165,6 +166,11 @@ def test_an_endless_integer_is_refused_like_any_other(sign: bytes, digits: int) 
     error = refused(b'{"size":%s%s}' % (sign, b"9" * digits))
     assert error.code == ("integer_below_min_value" if sign else "integer_above_max_value")
     assert len(error.message) < 200
+
+
+def test_what_only_the_typed_decoder_finds_too_deep_is_told_so() -> None:
+    error = explain(b'{"size":1}', Request, RecursionError())
+    assert error.message == "The JSON body of your request is nested too deeply."
 
 
 @pytest.mark.parametrize(
