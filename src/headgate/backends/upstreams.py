@@ -5,7 +5,7 @@ Must not know what is asked: that is its dialect's, and the gateway's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -43,7 +43,8 @@ class InFlight:
         """Takes a place; raises QueueFull when there is none."""
         if self._limit is not None and self.count >= self._limit:
             raise QueueFull(
-                "Too many requests are waiting for this model. Try again shortly.", retry_after_ms=BUSY_RETRY_MS
+                "Too many requests are waiting for this model. Try again shortly.",
+                retry_after_ms=BUSY_RETRY_MS,
             )
         self.count += 1
 
@@ -64,9 +65,9 @@ class RemoteUpstream:
         self.enter = in_flight.enter
         self.leave = in_flight.leave
 
-    async def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Reply:
+    def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Awaitable[Reply]:
         """Sends one request (`headgate.core.ports.Upstream.send`)."""
-        return await self._pool.send(self._heads.head(outgoing), outgoing.body, fresh=fresh)
+        return self._pool.send(self._heads.head(outgoing), outgoing.body, fresh=fresh)
 
 
 class Heads:

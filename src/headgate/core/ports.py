@@ -5,7 +5,7 @@ Records that cross a port live here too. Nothing here does anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -206,7 +206,7 @@ class Upstream(Protocol):
         """Gives the place back."""
         ...
 
-    async def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Reply:
+    def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Awaitable[Reply]:
         """Sends one request; errors as in `Pool.send`, and ApiError when the upstream cannot be started."""
         ...
 

@@ -10,7 +10,7 @@ import re
 import msgspec
 
 from headgate.core.estimate import estimate_prompt_tokens, estimate_tokens
-from headgate.core.sse import events, payload
+from headgate.core.sse import DONE, events, payload
 from headgate.core.usage import Source, Usage, UsageObject
 
 KEPT_BYTES = 32_768
@@ -26,10 +26,13 @@ _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 _SAID = re.compile(rb'"(?:content|reasoning_content|refusal|name|arguments|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] | None = None
     usage: UsageObject | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NULL
 
 
 class _Whole(msgspec.Struct, gc=False):
@@ -67,16 +70,14 @@ class StreamTap:
 
     def scan(self, block: bytes) -> bytes:
         """Looks at a block of whole events and returns what the client may see of it."""
-        count = block.count(b"\n\n")
-        if (
-            block.startswith(b"data: {")
-            and block.count(b"}\n\n") == count
-            and (count == 1 or block.count(b"\n\ndata: {") == count - 1)
-            and b'"error"' not in block
-            and (b'"usage"' not in block or _USAGE_OBJECT.search(block) is None)
-        ):
+        plain_bytes = _plain_bytes(block)
+        if plain_bytes == len(block):
             self._keep(block)
             return block
+        if plain_bytes:
+            plain = block[:plain_bytes]
+            self._keep(plain)
+            return b"".join([plain, *map(self._look, events(block[plain_bytes:]))])
         return b"".join([self._look(event) for event in events(block)])
 
     def counted(self, *, complete: bool) -> Usage:
@@ -111,7 +112,7 @@ class StreamTap:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.malformed += 1
             return b""
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if chunk.error != _NULL:
             self.error = data
             return b""
         if chunk.usage is not None:
@@ -140,6 +141,29 @@ class StreamTap:
             self._estimated_tokens += said_tokens(b"".join(self._kept))
         self._kept = []
         self._kept_bytes = 0
+
+
+def _plain_bytes(block: bytes) -> int:
+    """Length of the events at the block's start that need no closer look: each is one line of data, a JSON object by
+    its braces, without usage or error."""
+    end = len(block)
+    if block.endswith(DONE):
+        end -= len(DONE)
+    error = block.find(b'"error"', 0, end)
+    if error >= 0:
+        end = block.rfind(b"\n\n", 0, error) + 2
+    if block.find(b'"usage"', 0, end) >= 0:
+        usage = _USAGE_OBJECT.search(block, 0, end)
+        if usage is not None:
+            end = block.rfind(b"\n\n", 0, usage.start()) + 2
+    if (
+        end > 2
+        and block.startswith(b"data: {")
+        and block.endswith(b"}\n\n", 0, end)
+        and block.count(b"\n", 0, end) == 2 * block.count(b"}\n\ndata: {", 0, end) + 2
+    ):
+        return end
+    return 0
 
 
 def whole_usage(body: bytes, prompt_bytes: int) -> Usage:

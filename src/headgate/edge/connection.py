@@ -30,12 +30,12 @@ class Connection(asyncio.Protocol):
     """The protocol of one accepted socket; also the parser's callback object."""
 
     __slots__ = (
+        "_arrival",
         "_closing",
         "_current",
         "_deaf",
         "_drained",
         "_fed_bytes",
-        "_head_bytes",
         "_in_head",
         "_lines",
         "_parser",
@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         "_queue",
         "_receiving",
         "_url",
+        "_worker",
         "deadline_s",
         "loop",
         "server",
@@ -60,7 +61,6 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._lines: list[tuple[bytes, bytes]] = []
         self._url = b""
-        self._head_bytes = 0
         self._fed_bytes = 0
         self._in_head = False
         self._receiving: Exchange | None = None
@@ -68,6 +68,10 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None
         """The request that is being answered."""
         self._queue: deque[Exchange] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        """Serves one request after the other: a task for each would cost more than parsing it."""
+        self._arrival: asyncio.Future[None] | None = None
+        """What the worker waits for between two requests."""
         self._drained: asyncio.Future[None] | None = None
         self._closing = False
         """The connection ends after the current reply."""
@@ -139,7 +143,7 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._lines = []
         self._url = b""
-        self._head_bytes = self._fed_bytes = 0
+        self._fed_bytes = 0
         self.deadline_s = self.server.now_s + self.server.header_timeout_s
 
     def on_url(self, url: bytes) -> None:
@@ -148,37 +152,29 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # what comes later is a trailer, which nobody here wants
             self._lines.append((name.lower(), value))
-            self._head_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._deaf:
             return
-        parser, lines, settings = self._parser, self._lines, self.server.settings
+        parser, server, lines = self._parser, self.server, self._lines
         fields = dict(lines)
         version = parser.get_http_version()
-        path, query = wire.split_target(self._url)
-        exchange = Exchange(self, parser.get_method(), version, path, query, lines, fields)
+        exchange = Exchange(self, parser.get_method(), version, self._url, lines, fields)
         self._receiving = exchange
-        self.deadline_s = self.server.now_s + self.server.body_timeout_s
-        if self._head_bytes + len(self._url) > settings.header_bytes or len(lines) > settings.header_count:
-            fault: ApiError | None = wire.HeadTooLarge("The request's head is too large.")
+        self.deadline_s = server.now_s + server.body_timeout_s
+        fault = self._head_too_large() or wire.head_fault(version, fields, lines)
+        if fault is None:
+            exchange.keep_alive = not self._closing and parser.should_keep_alive()
+            self._direct(exchange)
         else:
-            fault = wire.head_fault(version, fields, lines)
-        exchange.keep_alive = fault is None and not self._closing and parser.should_keep_alive()
-        if fault is not None:
+            exchange.keep_alive = False
             exchange.refuse(fault)
             self._deaf = True
-        else:
-            self._direct(exchange)
         if self._current is None:
             self._start(exchange)
         else:
-            self._queue.append(exchange)
-            if len(self._queue) >= PIPELINED and not self._paused_reading:
-                # A hang-up goes unseen meanwhile; only a client that floods its pipeline gets here.
-                self._paused_reading = True
-                self.transport.pause_reading()
+            self._wait_in_line(exchange)
 
     def on_body(self, data: bytes) -> None:
         if self._receiving is not None:
@@ -188,34 +184,67 @@ class Connection(asyncio.Protocol):
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
             exchange.received()
-            self.deadline_s = NEVER if self._current is not None else self._idle_deadline()
+            # Whoever ends the current reply sets the idle limit.
+            self.deadline_s = NEVER
+            if self._current is None:
+                self.deadline_s = self.server.now_s + self.server.idle_timeout_s
 
     # --- requests ---------------------------------------------------------------------------------
 
+    def _head_too_large(self) -> ApiError | None:
+        settings, lines = self.server.settings, self._lines
+        size = len(self._url) + sum([len(name) + len(value) for name, value in lines])
+        if size > settings.header_bytes or len(lines) > settings.header_count:
+            return wire.HeadTooLarge("The request's head is too large.")
+        return None
+
     def _direct(self, exchange: Exchange) -> None:
         """Finds the route and refuses what can be refused by the head alone."""
-        found = self.server.routes.find(exchange.method, exchange.path)
+        fields = exchange.fields
+        found = self.server.routes.find(exchange.method, exchange.target)
         if isinstance(found, Route):
             exchange.route = found
-            exchange.parameter = parameter(found, exchange.path)
-            fault = wire.soft_fault(exchange.fields)
+            fault = wire.soft_fault(fields)
             limit_bytes = found.body_limit_bytes
+            if found.takes_rest:
+                exchange.parameter = parameter(found, exchange.path)
         else:
             fault = None if self.server.cors.preflight(exchange) else found
             limit_bytes = 0
-        length = exchange.fields.get(b"content-length")
+        length = fields.get(b"content-length")
         if length is not None:
             exchange.remaining_bytes = int(length)
             if fault is None and exchange.remaining_bytes > limit_bytes:
                 fault = too_large(limit_bytes)
-        elif b"transfer-encoding" in exchange.fields:
+        elif b"transfer-encoding" in fields:
             exchange.remaining_bytes = None
         if fault is not None:
             exchange.refuse(fault)
 
+    def _wait_in_line(self, exchange: Exchange) -> None:
+        self._queue.append(exchange)
+        if len(self._queue) >= PIPELINED and not self._paused_reading:
+            # A hang-up goes unseen meanwhile; only a client that floods its pipeline gets here.
+            self._paused_reading = True
+            self.transport.pause_reading()
+
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
-        exchange.task = self.loop.create_task(self._serve(exchange))
+        if self._worker is None:
+            self._worker = self.loop.create_task(self._work())
+        elif self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def _work(self) -> None:
+        while True:
+            exchange = self._current
+            if exchange is None:
+                self._arrival = self.loop.create_future()
+                await self._arrival
+                continue
+            await self._serve(exchange)
+            if not self._finished(exchange):
+                return
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -231,30 +260,28 @@ class Connection(asyncio.Protocol):
         except Exception:
             log.exception("request %s failed", exchange.request_id)
             self.server.answer_error(exchange, InternalError("The server had an error. It has been logged."))
-        finally:
-            self._finished(exchange)
 
-    def _finished(self, exchange: Exchange) -> None:
-        """Makes the connection ready for the next request, or ends it."""
-        exchange.task = None
-        exchange.throttle(None)
+    def _finished(self, exchange: Exchange) -> bool:
+        """Makes the connection ready for the next request, or ends it; tells which."""
         self._current = None
         if exchange.gone or not exchange.ended:
             # An unended reply cannot be followed by another.
             self.transport.close()
-            return
+            return False
         if self._closing or not exchange.keep_alive:
             if exchange.complete and not self._deaf:
                 self.transport.close()
             else:
                 self._linger()
-        elif self._queue:
-            self._start(self._queue.popleft())
+            return False
+        if self._queue:
+            self._current = self._queue.popleft()
             if self._paused_reading and not self._queue:
                 self._paused_reading = False
                 self.transport.resume_reading()
         elif self._receiving is None and not self._in_head:
-            self.deadline_s = self._idle_deadline()
+            self.deadline_s = self.server.now_s + self.server.idle_timeout_s
+        return True
 
     def _linger(self) -> None:
         """Ends our side and reads on for a while: closing with unread bytes would reset the reply away."""
@@ -265,18 +292,16 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def _idle_deadline(self) -> float:
-        return self.server.now_s + self.server.idle_timeout_s
-
     # --- endings ----------------------------------------------------------------------------------
 
     def _hang_up(self) -> None:
         self._queue.clear()
         self._deaf = True
-        current = self._current
-        if current is not None and current.task is not None and not current.gone:
-            current.gone = True
-            current.task.cancel()
+        if self._current is not None:
+            self._current.gone = True
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.cancel()
 
     def _broken(self, error: ApiError) -> None:
         """The byte stream is out of step: answers what was asked before, then `error`, then closes."""
@@ -287,13 +312,12 @@ class Connection(asyncio.Protocol):
             receiving.keep_alive = False
             receiving.refuse(error)
         elif self._current is not None:
-            exchange = self._stray(error)
-            self._queue.append(exchange)
+            self._queue.append(self._stray(error))
         else:
             self._start(self._stray(error))
 
     def _stray(self, error: ApiError) -> Exchange:
-        exchange = Exchange(self, b"GET", "1.1", b"", b"", [], {})
+        exchange = Exchange(self, b"GET", "1.1", b"", [], {})
         exchange.keep_alive = False
         exchange.refuse(error)
         return exchange
@@ -331,7 +355,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Ends the current request: its stream gets a last event that says why."""
-        if self._current is not None and self._current.task is not None:
-            self._current.task.cancel()
+        if self._current is not None and self._worker is not None:
+            self._worker.cancel()
         else:
             self.transport.close()

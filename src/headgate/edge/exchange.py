@@ -15,7 +15,7 @@ from headgate.core.errors import ApiError, BadRequest, TooLarge
 from headgate.core.ports import Throttle
 from headgate.edge.limits import DISCARD_BYTES, INFLATE_STEP_BYTES, JOIN_BYTES
 from headgate.edge.route import Route
-from headgate.edge.wire import BODILESS, LAST_CHUNK, chunk, status_line
+from headgate.edge.wire import BODILESS, LAST_CHUNK, chunk, split_target, status_line
 
 if TYPE_CHECKING:
     from headgate.edge.connection import Connection
@@ -28,73 +28,57 @@ _id_counter = count(1)
 class Exchange:
     """A request whose head is complete; implements `headgate.core.ports.Exchange`."""
 
-    __slots__ = (
-        "_chunks",
-        "_ended",
-        "_framed",
-        "_source",
-        "_waiter",
-        "begun",
-        "complete",
-        "connection",
-        "fields",
-        "gone",
-        "keep_alive",
-        "lines",
-        "method",
-        "parameter",
-        "path",
-        "query",
-        "received_bytes",
-        "refusal",
-        "remaining_bytes",
-        "request_id",
-        "route",
-        "started_s",
-        "task",
-        "version",
-    )
+    # Most requests never change these: class attributes cost nothing until then.
+    route: Route | None = None
+    parameter = ""
+    refusal: ApiError | None = None
+    """Why the request is answered without being handled, or why its body cannot be read."""
+    keep_alive = True
+    gone = False
+    """The client has hung up."""
+    complete = False
+    """The whole request has arrived."""
+    received_bytes = 0
+    remaining_bytes: int | None = 0
+    """What is announced and has not come; None when it is not known (chunked)."""
+    begun = False
+    """The reply's status line has been sent."""
+    ended = False
+    """The reply is complete."""
+    _framed = False
+    _waiter: asyncio.Future[None] | None = None
+    _source: Throttle | None = None
 
     def __init__(
         self,
         connection: Connection,
         method: bytes,
         version: str,
-        path: bytes,
-        query: bytes,
+        target: bytes,
         lines: list[tuple[bytes, bytes]],
         fields: dict[bytes, bytes],
     ) -> None:
         self.connection = connection
         self.method = method
         self.version = version
-        self.path = path
-        self.query = query
+        self.target = target
         self.lines = lines
         self.fields = fields
-        self.route: Route | None = None
-        self.parameter = ""
         self.request_id = f"{_ID_PREFIX}{next(_id_counter):016x}"
         self.started_s = connection.loop.time()
-        self.refusal: ApiError | None = None
-        """Why the request is answered without being handled, or why its body cannot be read."""
-        self.task: asyncio.Task[None] | None = None
-        self.keep_alive = True
-        self.gone = False
-        """The client has hung up."""
-        self.complete = False
-        """The whole request has arrived."""
-        self.received_bytes = 0
-        self.remaining_bytes: int | None = 0
-        """What is announced and has not come; None when it is not known (chunked)."""
-        self.begun = False
-        self._ended = False
-        self._framed = False
         self._chunks: list[bytes] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._source: Throttle | None = None
 
     # --- the request ------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> bytes:
+        """The target's path, as it was sent."""
+        return split_target(self.target)[0]
+
+    @property
+    def query(self) -> bytes:
+        """The target's query, without the question mark."""
+        return split_target(self.target)[1]
 
     def header(self, name: bytes) -> bytes | None:
         """A request header's value by its lower-case name; repeated lines are joined by `, `."""
@@ -123,7 +107,7 @@ class Exchange:
         self.received_bytes += len(data)
         if self.remaining_bytes is not None:
             self.remaining_bytes -= len(data)
-        if self.refusal is not None or self._ended:
+        if self.refusal is not None or self.ended:
             return
         assert self.route is not None
         if self.received_bytes > self.route.body_limit_bytes:
@@ -134,7 +118,8 @@ class Exchange:
     def received(self) -> None:
         """Notes that the whole request has arrived."""
         self.complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def refuse(self, error: ApiError) -> None:
         """Makes `body` raise `error`, and forgets what has arrived."""
@@ -160,7 +145,7 @@ class Exchange:
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Sends a whole reply; `headers` is complete lines, each ended by CR LF."""
-        self.begun = self._ended = True
+        self.begun = self.ended = True
         connection = self.connection
         length = b"" if status in BODILESS else b"content-length: %d\r\n" % len(body)
         head = b"".join((status_line(status), length, headers, self._common_headers(), b"\r\n"))
@@ -194,20 +179,15 @@ class Exchange:
 
     def finish(self, data: bytes = b"") -> None:
         """Sends the last piece and ends the reply."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         if self.method == b"HEAD":
             return
         if self._framed:
             self.connection.send(chunk(data) + LAST_CHUNK if data else LAST_CHUNK)
         elif data:
             self.connection.send(data)
-
-    @property
-    def ended(self) -> bool:
-        """The reply is complete."""
-        return self._ended
 
     def throttle(self, source: Throttle | None) -> None:
         """Names whom to pause while the client does not read; None when there is nobody any more."""

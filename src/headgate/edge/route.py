@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from headgate.core.errors import ApiError, MethodNotAllowed, NotFound
+from headgate.edge.wire import split_target
 
 if TYPE_CHECKING:
     from headgate.edge.exchange import Exchange
@@ -25,11 +26,17 @@ class Route(msgspec.Struct, frozen=True):
     handler: Handler
     body_limit_bytes: int = 0
 
+    @property
+    def takes_rest(self) -> bool:
+        """The path's end is a parameter."""
+        return self.path.endswith("{id}")
+
 
 class Routes:
     """The table of routes, looked up once per request."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self._direct: dict[tuple[bytes, bytes], Route] = {}
         self._exact: dict[bytes, dict[bytes, Route]] = {}
         self._prefixes: dict[bytes, dict[bytes, Route]] = {}
         for route in routes:
@@ -41,6 +48,8 @@ class Routes:
             methods[route.method.encode()] = route
             if route.method == "GET":
                 methods.setdefault(b"HEAD", route)
+            if table is self._exact:
+                self._direct[route.method.encode(), path.encode()] = route
 
     def methods(self, path: bytes) -> dict[bytes, Route]:
         """The routes of a path by method; empty where there is no such path."""
@@ -53,8 +62,12 @@ class Routes:
                 return self._prefixes[prefix]
         return {}
 
-    def find(self, method: bytes, path: bytes) -> Route | ApiError:
-        """The route, or the error that says why there is none."""
+    def find(self, method: bytes, target: bytes) -> Route | ApiError:
+        """The route for a request target, or the error that says why there is none."""
+        direct = self._direct.get((method, target))
+        if direct is not None:
+            return direct
+        path, _ = split_target(target)
         methods = self.methods(path)
         route = methods.get(method)
         if route is not None:
@@ -67,7 +80,5 @@ class Routes:
 
 
 def parameter(route: Route, path: bytes) -> str:
-    """What a path holds in place of its route's `{id}`, percent-decoded; empty where there is none."""
-    if not route.path.endswith("{id}"):
-        return ""
+    """What a path holds in place of its route's `{id}`, percent-decoded."""
     return unquote(path[len(route.path) - len("{id}") :].decode("latin-1"))

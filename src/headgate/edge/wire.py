@@ -85,6 +85,8 @@ def head_fault(version: str, fields: dict[bytes, bytes], lines: list[tuple[bytes
 
     After any of these the connection cannot be trusted to be in step, so it is closed.
     """
+    if len(fields) == len(lines) and version == "1.1" and b"host" in fields and b"transfer-encoding" not in fields:
+        return None  # nearly every request
     if len(fields) != len(lines):
         fault = _repeated(lines)
         if fault is not None:
@@ -112,8 +114,13 @@ def _repeated(lines: list[tuple[bytes, bytes]]) -> ApiError | None:
     return None
 
 
+_NEGOTIATED = frozenset({b"expect", b"content-encoding"})
+
+
 def soft_fault(fields: dict[bytes, bytes]) -> ApiError | None:
     """What we cannot do for an otherwise well-formed request, or None."""
+    if _NEGOTIATED.isdisjoint(fields):
+        return None
     expect = fields.get(b"expect")
     if expect is not None and expect.strip().lower() != b"100-continue":
         return ExpectationFailed("The only expectation known here is 100-continue.")
