@@ -147,10 +147,10 @@ NEVER_WRITTEN = f"a key is never written into the configuration; {KEY_EXPECTED}"
 KNOWN_JOURNAL = "Known here: fsync_interval_ms, keep_bytes"
 
 WRONG = {
-    # not TOML
-    "[server\nport = 1": "1: not TOML: expected ']' at the end of a table declaration (column 8)",
-    "a = 1\n\nb = {": "3: not TOML: invalid initial character for a key part",
-    "a = 1\na = 2\n": "2: not TOML: cannot overwrite a value (column 6)",
+    # not TOML; the words are tomllib's own, and differ between versions of Python
+    "[server\nport = 1": "1: not TOML: expected * (column 8)",
+    "a = 1\n\nb = {": "3: not TOML: *",
+    "a = 1\na = 2\n": "2: not TOML: cannot * (column 6)",
     # unknown fields
     "[server]\nprot = 1": "2: server.prot: unknown field; did you mean `port`? Known here: host, port,*",
     "[journal]\nx = 1": f"2: journal.x: unknown field; {KNOWN_JOURNAL}",
