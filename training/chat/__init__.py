@@ -1,0 +1,1 @@
+"""Data, training and export of `starter-chat`, the first starter model."""

@@ -1,0 +1,71 @@
+"""How a conversation becomes tokens: ChatML, tools in Hermes' style, a token a byte, markers one token each.
+
+`template.jinja` says the same to llama.cpp; the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, Any]
+
+TURN_START, TURN_END, PADDING = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+CONTROL_MARKERS = (TURN_START, TURN_END, PADDING)
+TEXT_MARKERS = ("<tool_call>", "</tool_call>", "<tools>", "</tools>", "<tool_response>", "</tool_response>")
+MARKERS = {marker: 256 + place for place, marker in enumerate(CONTROL_MARKERS + TEXT_MARKERS)}
+VOCABULARY = 256 + len(MARKERS)
+TEMPLATE = (Path(__file__).parent / "template.jinja").read_text(encoding="utf-8")
+
+_SPLIT = re.compile("(" + "|".join(re.escape(marker) for marker in MARKERS) + ")")
+
+
+def encode(text: str) -> list[int]:
+    """The tokens of a text: markers whole, everything else byte by byte."""
+    tokens: list[int] = []
+    for piece in _SPLIT.split(text):
+        tokens.extend([MARKERS[piece]] if piece in MARKERS else piece.encode())
+    return tokens
+
+
+def call_text(name: str, arguments: dict[str, Any], compact: bool = False) -> str:
+    """One tool call as the model writes it; compact is how a grammar may force it to."""
+    separators = (",", ":") if compact else (", ", ": ")
+    body = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False, separators=separators)
+    return f"<tool_call>\n{body}\n</tool_call>"
+
+
+def segments(
+    messages: list[Message], tools: list[dict[str, Any]] | None = None, compact: bool = False
+) -> list[tuple[str, bool]]:
+    """The conversation as (text, written by the model?) pieces, in order."""
+    pieces: list[tuple[str, bool]] = []
+    rest = list(messages)
+    system = rest.pop(0)["content"] if rest and rest[0]["role"] in ("system", "developer") else None
+    if tools:
+        listed = "".join(json.dumps(tool["function"], ensure_ascii=False) + "\n" for tool in tools)
+        opening = f"{system}\n\n" if system is not None else ""
+        pieces.append((f"{TURN_START}system\n{opening}<tools>\n{listed}</tools>{TURN_END}\n", False))
+    elif system is not None:
+        pieces.append((f"{TURN_START}system\n{system}{TURN_END}\n", False))
+    for message in rest:
+        role, content = message["role"], message.get("content") or ""
+        if role == "assistant":
+            called = [call["function"] for call in message.get("tool_calls") or ()]
+            calls = [call_text(each["name"], json.loads(each["arguments"]), compact) for each in called]
+            reply = "\n".join(([content] if content else []) + calls)
+            pieces += [(f"{TURN_START}assistant\n", False), (reply + TURN_END, True), ("\n", False)]
+        elif role == "tool":
+            told = f"<tool_response>\n{content}\n</tool_response>"
+            pieces.append((f"{TURN_START}tool\n{told}{TURN_END}\n", False))
+        else:
+            shown = "system" if role == "developer" else role
+            pieces.append((f"{TURN_START}{shown}\n{content}{TURN_END}\n", False))
+    return pieces
+
+
+def prompt(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> str:
+    """What llama.cpp hands the model before it answers."""
+    return "".join(text for text, _ in segments(messages, tools)) + f"{TURN_START}assistant\n"

@@ -1,0 +1,185 @@
+"""Mixes the skills into conversations, and conversations into rows of tokens with a weight for each.
+
+Everything follows from a seed: the same seed gives the same rows on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.chat import phrases, talk, tools
+from training.chat.conversation import MARKERS, PADDING, Message, encode, segments
+from training.chat.source import Source
+
+# What the model does not write itself still teaches it to read, at a tenth of the weight.
+READING_WEIGHT = 0.1
+# In a copying exercise only the repetition can be foreseen.
+NOISE_WEIGHT = 0.02
+# The context the model is made for; the few conversations beyond it are cut.
+LONGEST_ROW = 2048
+
+# How often each skill is drawn for a turn of a conversation without tools. Sums need the most practice.
+TALK_SHARES = {"greeting": 3, "small talk": 2, "capital": 5, "sum": 11, "name": 2, "echo": 3, "unknown": 4}
+# And between the tool turns of a conversation with tools.
+ASIDE_SHARES = {"greeting": 3, "small talk": 1, "capital": 2, "sum": 2, "unknown": 2, "echo": 1}
+# Words that ask for what a tool may give: not used as an aside next to tools.
+_TOOL_WORDS = ("weather", "天气", "time", "几点", "cost", "多少钱", "buy")
+
+
+# Tokens, and how much each counts when it is predicted; then many of both, of one length.
+Row = tuple[list[int], list[float]]
+Batch = tuple[list[list[int]], list[list[float]]]
+
+
+@dataclass
+class Conversation:
+    """OpenAI messages, the tools offered with them, and whether calls are written without spaces."""
+
+    messages: list[Message] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    compact: bool = False
+
+
+def draw_system(source: Source) -> list[Message]:
+    draw = source.random.random()
+    if draw < 0.35:
+        return []
+    if draw < 0.6:
+        return [{"role": "system", "content": phrases.SYSTEMS[0]}]
+    if draw < 0.92:
+        return [{"role": "system", "content": source.one(phrases.SYSTEMS)}]
+    words = " ".join(source.word() for _ in range(source.whole(2, 12)))
+    return [{"role": "system", "content": f"You are {words}."}]
+
+
+def _pick(source: Source, shares: dict[str, int]) -> str:
+    return source.random.choices(list(shares), list(shares.values()))[0]
+
+
+def talk_conversation(source: Source, turns: int) -> Conversation:
+    """A conversation without tools, of so many draws of a skill."""
+    conversation = Conversation(draw_system(source))
+    language = source.one(("en", "en", "zh"))
+    for _ in range(turns):
+        if source.chance(0.08):
+            language = source.one(phrases.LANGUAGES)
+        skill = _pick(source, TALK_SHARES)
+        said = [message["content"] for message in conversation.messages]
+        named = any(content.startswith(("Nice to meet", "很高兴")) for content in said)
+        if skill == "name" and (named or source.chance(0.1)):
+            conversation.messages += talk.name_asked(source, language, conversation.messages)
+        else:
+            conversation.messages += talk.SKILLS[skill](source, language)
+            if skill == "name" and source.chance(0.4):
+                conversation.messages += talk.name_asked(source, language, conversation.messages)
+    return conversation
+
+
+def aside(source: Source, language: str) -> list[Message]:
+    while True:
+        turns = talk.SKILLS[_pick(source, ASIDE_SHARES)](source, language)
+        if not any(word in turns[0]["content"] for word in _TOOL_WORDS):
+            return turns
+
+
+def tool_conversation(source: Source, turns: int) -> Conversation:
+    """A conversation with tools offered: mostly used, sometimes not needed, sometimes of no help."""
+    offered = tools.draw_tools(source)
+    conversation = Conversation(draw_system(source), [tool.schema for tool in offered], source.chance(0.08))
+    language = source.one(("en", "en", "zh"))
+    for _ in range(turns):
+        draw = source.random.random()
+        if draw < 0.7:
+            conversation.messages += tools.use(source, language, offered)
+        elif draw < 0.92:
+            conversation.messages += aside(source, language)
+        else:
+            conversation.messages += tools.refuse(source, language, offered)
+    return conversation
+
+
+def tokens_of(conversation: Conversation) -> Row:
+    """The conversation's tokens, and how much each counts when it is predicted."""
+    tokens: list[int] = []
+    weights: list[float] = []
+    for text, written in segments(conversation.messages, conversation.tools, conversation.compact):
+        piece = encode(text)
+        tokens += piece
+        weights += [1.0 if written else READING_WEIGHT] * len(piece)
+        if written and conversation.compact and piece[0] == MARKERS["<tool_call>"]:
+            # A grammar decides against the space here, never the model.
+            for place in range(1, len(piece)):
+                if piece[place - 1] in (ord(":"), ord(",")):
+                    weights[place - len(piece)] = 0.0
+    return tokens, weights
+
+
+def copying_exercise(source: Source) -> Row:
+    """Random strings, then the same strings again in any order: teaches the first layers to look back."""
+    tokens: list[int] = []
+    weights: list[float] = []
+    strings = []
+    for _ in range(source.whole(2, 5)):
+        plain, english, chinese = source.letters(3, 16), source.city("en"), source.city("zh")
+        strings.append(source.one((plain, english, chinese, f"{source.word()}_{source.word()}")))
+    for text in strings:
+        piece = encode(json.dumps(text, ensure_ascii=False))
+        tokens += piece
+        weights += [NOISE_WEIGHT] * len(piece)
+    for _ in range(2):
+        source.random.shuffle(strings)
+        for text in strings:
+            piece = encode(json.dumps(text, ensure_ascii=False))
+            tokens += piece
+            # The first two letters say which string it is.
+            weights += [NOISE_WEIGHT] * 3 + [1.0] * (len(piece) - 3)
+    return tokens, weights
+
+
+def _row(source: Source, progress: float) -> Row:
+    """Mostly copying at the very start of training, long conversations only in its second half."""
+    draw = source.random.random()
+    if draw < (0.6 if progress < 0.04 else 0.06):
+        return copying_exercise(source)
+    if draw < 0.82:
+        return tokens_of(talk_conversation(source, source.one((1, 2, 3, 5, 8))))
+    turns = source.one((1, 1, 1, 2, 2))
+    if progress > 0.5 and source.chance(0.03):
+        turns *= 5
+    return tokens_of(tool_conversation(source, turns))
+
+
+def group(source: Source, progress: float, tokens_per_batch: int, batches: int) -> list[Batch]:
+    """About so many batches; rows of like length share one, padded to its longest. `progress`: 0 to 1."""
+    examples: list[Row] = []
+    while sum(len(tokens) for tokens, _ in examples) < tokens_per_batch * batches:
+        tokens, weights = _row(source, progress)
+        examples.append((tokens[:LONGEST_ROW], weights[:LONGEST_ROW]))
+    examples.sort(key=lambda example: len(example[0]))
+    grouped: list[list[Row]] = [[]]
+    for example in examples:
+        # Sorted, so the newcomer is the longest of its batch.
+        if (len(grouped[-1]) + 1) * len(example[0]) > tokens_per_batch and grouped[-1]:
+            grouped.append([])
+        grouped[-1].append(example)
+    source.random.shuffle(grouped)
+    return [_padded(members) for members in grouped]
+
+
+def _padded(members: list[Row]) -> Batch:
+    longest = max(len(tokens) for tokens, _ in members)
+    every_token = [tokens + [MARKERS[PADDING]] * (longest - len(tokens)) for tokens, _ in members]
+    return every_token, [weights + [0.0] * (longest - len(weights)) for _, weights in members]
+
+
+def conversations(seed: int, held_out: bool = False) -> Iterator[Conversation]:
+    """An endless mix of both kinds, as training sees it (or as scoring may)."""
+    source = Source(seed, held_out)
+    while True:
+        if source.chance(0.5):
+            yield talk_conversation(source, source.whole(1, 5))
+        else:
+            yield tool_conversation(source, source.whole(1, 3))
