@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import logging
+import os
 import signal
 import ssl
 from collections.abc import Callable
@@ -35,6 +38,14 @@ KEY_REFRESH_S = 1.0
 """How soon a key that was rotated from the shell stops working here: one stat a second."""
 
 
+COLLECT_AFTER_OBJECTS = 50_000
+"""New objects between two looks for garbage: about a thousand requests under way, and a few megabytes."""
+
+
+class ListenFailed(HeadgateError):
+    """The address cannot be listened on."""
+
+
 class Announcement(msgspec.Struct, frozen=True):
     """What the operator is told when the server listens."""
 
@@ -54,9 +65,6 @@ def serve(
 ) -> None:
     """Runs the gate until SIGTERM or SIGINT; raises HeadgateError when it cannot start."""
     with DataFolder.open(data_folder) as folder:
-        keys = KeyTable()
-        master = MasterKey(folder.path, keys)
-        shown = master.load(master_key)
         journal = FileJournal.start(
             folder.path / "journal",
             fsync_interval_ms=settings.journal.fsync_interval_ms,
@@ -64,8 +72,16 @@ def serve(
         )
         try:
             _report(journal)
+            keys = KeyTable()
+            master = MasterKey(folder.path, keys)
+
+            def listening(port: int) -> None:
+                # Only now: a key made by a start that fails would never be shown.
+                announce(Announcement(port, master.load(master_key)))
+
             application = Application(settings, keys, master, journal, reload)
-            uvloop.run(application.run(lambda port: announce(Announcement(port, shown))))
+            _spare_the_collector()
+            uvloop.run(application.run(listening))
         finally:
             journal.stop()
 
@@ -131,8 +147,10 @@ class Application:
         try:
             return await self._server.listen(settings.host, settings.port, tls_context(settings))
         except OSError as error:
-            reason = error.strerror or "cannot be resolved"
-            raise SettingsError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+            # uvloop's own text repeats the address; a name that is not known has a number of the resolver's.
+            known = error.errno is not None and error.errno in errno.errorcode
+            reason = os.strerror(error.errno or 0) if known else "the name is not known"
+            raise ListenFailed(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
 
     def _unready(self) -> str | None:
         if self._stopping:
@@ -173,9 +191,18 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=_no_password)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a PEM certificate and the key that belongs to it"
+        reason = "not a PEM certificate and the key that belongs to it"
+        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+            reason = error.strerror or reason
         raise SettingsError(f"server.tls_cert_file, server.tls_key_file: {reason}") from None
     return context
+
+
+def _spare_the_collector() -> None:
+    """Looks for garbage less often: what exists now stays, and requests leave few cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 20)
 
 
 def _no_password() -> str:
@@ -194,4 +221,6 @@ def _report(journal: FileJournal) -> None:
     if unknown:
         numbers = ", ".join(str(opened.attempt) for opened in unknown[:10])
         more = " ..." if len(unknown) > 10 else ""
-        log.warning("journal: %d attempts ended with an earlier run, as unknown: %s%s", len(unknown), numbers, more)
+        log.warning(
+            "journal: %d attempts ended with an earlier run, as unknown: %s%s", len(unknown), numbers, more
+        )

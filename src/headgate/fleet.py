@@ -1,91 +1,138 @@
-"""Makes upstreams from settings, and keeps those that a reload leaves as they are."""
+"""Makes upstreams from settings, remote ones and embedded engines alike; keeps what a reload leaves alone."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
+from collections.abc import Callable
 
 import msgspec
 
-from headgate.backends.address import parse_address, proxy_for
 from headgate.backends.connect import tls_context
 from headgate.backends.pool import Limits, Pool
-from headgate.backends.upstreams import Place, RemoteUpstream
-from headgate.core.address import parse_base_url
+from headgate.backends.proxy import proxy_for
+from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
+from headgate.core.address import Address, parse_base_url
 from headgate.core.ports import Dialect
-from headgate.core.settings import Engine, Settings, Upstream
+from headgate.core.ports import Upstream as UpstreamPort
+from headgate.core.settings import Engine as EngineSettings
+from headgate.core.settings import Settings
+from headgate.core.settings import Upstream as UpstreamSettings
+from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
+from headgate.engines.gguf import inspect_model
+from headgate.engines.supervise import Engine
 from headgate.gateway.route import Models, Target
 
-DIALECTS: dict[str, Dialect] = {"openai": OpenAI()}
+DIALECTS: dict[str, Callable[[], Dialect]] = {"openai": OpenAI, "llamacpp": LlamaCpp}
 """Every wire format we speak, by its name in the configuration."""
+
+OWN = "headgate"
+"""Who owns the models that run on embedded engines, in the list of models."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One upstream of the fleet."""
+
+    settings: UpstreamSettings | EngineSettings
+    """What it was made from; an upstream's models left out, for they may change without it."""
+    upstream: UpstreamPort
+    pool: Pool
+    engine: Engine | None = None
+
+    async def stop(self) -> None:
+        """Ends its process, and its connections when their replies are through."""
+        await self.pool.close()
+        if self.engine is not None:
+            await self.engine.stop()
 
 
 class Fleet:
     """All upstreams of the running configuration."""
 
     def __init__(self) -> None:
-        self._remote: list[tuple[Upstream, RemoteUpstream, Pool]] = []
+        self._members: list[Member] = []
         self._started_s = int(time.time())
-        self._closing: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def arrange(self, settings: Settings) -> Models:
-        """The table of models for these settings; upstreams that did not change keep their connections.
+        """The table of models for these settings; what did not change keeps its process and its connections.
 
         Raises SettingsError before anything has changed.
         """
-        before = self._remote
-        after = [self._kept(upstream, before) or self._make(upstream) for upstream in settings.upstreams]
-        self._remote = after
-        for entry in before:
-            if entry not in after:
-                task = asyncio.get_running_loop().create_task(entry[2].close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
         targets: dict[str, Target] = {}
-        for upstream, remote, _ in after:
-            for model in upstream.models:
-                targets[model.name] = Target(model.name, remote, model.sent_as, self._started_s, upstream.name)
+        members: list[Member] = []
+        for wanted in settings.upstreams:
+            member = self._member(msgspec.structs.replace(wanted, models=()))
+            members.append(member)
+            for model in wanted.models:
+                targets[model.name] = Target(
+                    model.name, member.upstream, model.sent_as, self._started_s, wanted.name
+                )
+        for engine in settings.engines:
+            member = self._member(engine)
+            members.append(member)
+            targets[engine.name] = Target(engine.name, member.upstream, engine.name, self._started_s, OWN)
         for alias, name in settings.aliases.items():
-            if name in targets:
-                targets[alias] = targets[name]
+            targets[alias] = targets[name]
+        self._replace(members)
         return Models(targets)
 
     def start_eager(self) -> None:
-        """Starts the engines that are to start with the gate."""
+        """Starts the engines that are not to wait for their first request."""
+        for member in self._members:
+            if isinstance(member.settings, EngineSettings) and member.settings.eager:
+                assert member.engine is not None
+                member.engine.start()
 
     async def stop(self) -> None:
         """Closes every connection and stops every engine."""
-        for _, _, pool in self._remote:
-            await pool.close()
+        await asyncio.gather(*(member.stop() for member in self._members), *self._leaving)
 
-    def _kept(
-        self, upstream: Upstream, entries: list[tuple[Upstream, RemoteUpstream, Pool]]
-    ) -> tuple[Upstream, RemoteUpstream, Pool] | None:
-        for entry in entries:
-            if _connection(entry[0]) == _connection(upstream):
-                return upstream, entry[1], entry[2]
-        return None
+    def _replace(self, members: list[Member]) -> None:
+        for member in self._members:
+            if member not in members:
+                task = asyncio.get_running_loop().create_task(member.stop())
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+        self._members = members
 
-    def _make(self, upstream: Upstream) -> tuple[Upstream, RemoteUpstream, Pool]:
-        address = parse_base_url(upstream.base_url)
-        limits = Limits(
-            connect_timeout_ms=upstream.connect_timeout_ms,
-            first_byte_timeout_ms=upstream.first_byte_timeout_ms,
-            idle_timeout_ms=upstream.idle_timeout_ms,
-        )
-        tls = tls_context(str(upstream.ca_file or "")) if address.tls else None
-        pool = Pool(parse_address(upstream.base_url), limits=limits, proxy=proxy_for(address, os.environ), tls=tls)
-        headers = [(name.lower().encode(), value.reveal().encode()) for name, value in upstream.headers.items()]
-        if upstream.api_key is not None:
-            headers.insert(0, (b"authorization", b"Bearer " + upstream.api_key.reveal().encode()))
-        query = [(name, value.reveal()) for name, value in upstream.query.items()]
-        place = Place(pool, address, headers, query)
-        remote = RemoteUpstream(upstream.name, DIALECTS[upstream.dialect], place, upstream.max_in_flight)
-        return upstream, remote, pool
+    def _member(self, settings: UpstreamSettings | EngineSettings) -> Member:
+        for member in self._members:
+            if member.settings == settings:
+                return member
+        return _remote(settings) if isinstance(settings, UpstreamSettings) else _embedded(settings)
 
 
-def _connection(upstream: Upstream) -> Upstream:
-    """An upstream's settings without its models, which may change without touching a connection."""
-    return msgspec.structs.replace(upstream, models=())
+def _remote(settings: UpstreamSettings) -> Member:
+    address = parse_base_url(settings.base_url)
+    limits = Limits(
+        connect_timeout_ms=settings.connect_timeout_ms,
+        first_byte_timeout_ms=settings.first_byte_timeout_ms,
+        idle_timeout_ms=settings.idle_timeout_ms,
+    )
+    tls = tls_context(settings.ca_file or "") if address.tls else None
+    pool = Pool(address, limits=limits, proxy=proxy_for(address, os.environ), tls=tls)
+    headers = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
+    if settings.api_key is not None:
+        headers.insert(0, (b"authorization", b"Bearer " + settings.api_key.reveal().encode()))
+    query = [(name, value.reveal()) for name, value in settings.query.items()]
+    upstream = RemoteUpstream(
+        settings.name,
+        DIALECTS[settings.dialect](),
+        Place(pool, address, headers, query),
+        settings.max_in_flight,
+    )
+    return Member(settings, upstream, pool)
+
+
+def _embedded(settings: EngineSettings) -> Member:
+    model = inspect_model(settings.model)
+    dialect = LlamaCpp(images=settings.mmproj is not None, tools_in_template=model.template_knows_tools)
+    engine = Engine(settings)
+    address = Address(socket_path=engine.address.socket_path, prefix="/v1")
+    pool = Pool(address)
+    place = Place(pool, address, engine.address.headers)
+    upstream = EngineUpstream(settings.name, dialect, place, engine, settings.slots + settings.queue)
+    return Member(settings, upstream, pool, engine)

@@ -1,4 +1,4 @@
-"""An upstream as the gateway sees it: where it is, what every request there begins with, how many are in flight.
+"""An upstream as the gateway sees it: its place, the head of every request there, how many are in flight.
 
 Must not know what is asked: that is its dialect's, and the gateway's.
 """
@@ -13,8 +13,8 @@ import msgspec
 from headgate import __version__
 from headgate.backends.pool import Pool
 from headgate.core.address import Address
-from headgate.core.errors import QueueFull
-from headgate.core.ports import Dialect, Headers, Outgoing, Reply
+from headgate.core.errors import ConnectFailed, QueueFull
+from headgate.core.ports import Dialect, Engine, Headers, Outgoing, Reply
 
 BUSY_RETRY_MS = 1000
 """When to come back to a full queue: about the length of one short answer."""
@@ -68,6 +68,25 @@ class RemoteUpstream:
     def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Awaitable[Reply]:
         """Sends one request (`headgate.core.ports.Upstream.send`)."""
         return self._pool.send(self._heads.head(outgoing), outgoing.body, fresh=fresh)
+
+
+class EngineUpstream(RemoteUpstream):
+    """An engine of ours: started when it is needed, and again when it has died."""
+
+    def __init__(self, name: str, dialect: Dialect, place: Place, engine: Engine, max_in_flight: int) -> None:
+        super().__init__(name, dialect, place, max_in_flight)
+        self._engine = engine
+
+    async def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Reply:
+        """Sends one request, once the engine is ready; raises Overloaded when it does not start."""
+        await self._engine.ready()
+        try:
+            return await super().send(outgoing, fresh=fresh)
+        except ConnectFailed:
+            # It has died and nobody has noticed yet. Nothing was sent.
+            await self._engine.refused()
+            await self._engine.ready()
+            return await super().send(outgoing, fresh=True)
 
 
 class Heads:

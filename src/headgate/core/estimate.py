@@ -1,9 +1,9 @@
-"""How many tokens a text would be, when the upstream did not say. Pure, and no tokenizer: tables of one model would
-be wrong for another.
+"""How many tokens a text would be, when the upstream did not say. Pure, and no tokenizer: the tables of one
+model would be wrong for another.
 
 Words of up to six letters are mostly one token in the byte-pair vocabularies in use, longer ones split about
-every six letters, digits go in threes, punctuation runs in twos, and Chinese, Japanese and Korean about one token a
-character.
+every six letters, digits go in threes, punctuation in twos, and Chinese, Japanese and Korean are about one
+token a character.
 """
 
 from __future__ import annotations

@@ -192,6 +192,18 @@ class Pool(Protocol):
     async def close(self) -> None: ...
 
 
+class Engine(Protocol):
+    """An engine's supervisor, as an upstream sees it."""
+
+    async def ready(self) -> object:
+        """Starts the engine if need be and waits for it; raises Overloaded when it does not come up."""
+        ...
+
+    async def refused(self) -> None:
+        """To be told that a connection was refused: waits until the supervisor knows why."""
+        ...
+
+
 class Upstream(Protocol):
     """One configured upstream: an address, a dialect and credentials."""
 

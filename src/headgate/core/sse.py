@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 
 MAX_EVENT_BYTES = 1_048_576
-"""An event above this is passed on raw until its end: a picture in base64 may be larger, but memory per stream has
-to stay bounded."""
+"""An event above this is passed on raw until its end: a picture in base64 may be larger, but the memory of
+a stream has to stay bounded."""
 
 DONE = b"data: [DONE]\n\n"
 

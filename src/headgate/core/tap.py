@@ -1,6 +1,6 @@
-"""Watches a reply on its way to the client: finds usage, errors and the end; estimates where usage never comes.
+"""Watches a reply on its way to the client: usage, errors, the end; estimates where usage never comes.
 
-Pure. Each event of a stream gets a few cheap byte scans; only those that may hold usage or an error are decoded.
+Pure. Events get a few cheap byte scans; only those that may hold usage or an error are decoded.
 """
 
 from __future__ import annotations
@@ -144,8 +144,10 @@ class StreamTap:
 
 
 def _plain_bytes(block: bytes) -> int:
-    """Length of the events at the block's start that need no closer look: each is one line of data, a JSON object by
-    its braces, without usage or error."""
+    """Length of the events at the block's start that need no closer look.
+
+    Each of them is one line of data, a JSON object by its braces, without usage or error.
+    """
     end = len(block)
     if block.endswith(DONE):
         end -= len(DONE)
@@ -214,7 +216,7 @@ def tail_usage(tail: bytes, body_bytes: int, prompt_bytes: int) -> Usage:
 def said_tokens(raw: bytes) -> int:
     """About how many tokens the model's words in these raw events, or in this raw reply, are.
 
-    The strings are cut out without parsing: the estimate must stay cheap for streams that do report at their end.
+    The strings are cut out without parsing: it must stay cheap for streams that do report at their end.
     """
     said = b"".join(_SAID.findall(raw))
     if b"\\" in said:

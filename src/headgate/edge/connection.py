@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server.connections.discard(self)
+        self.server.forget(self)
         self._hang_up()
         self.resume_writing()
         self._parser = cast(httptools.HttpRequestParser, None)  # it points back at us

@@ -63,8 +63,9 @@ class Cors:
         asked = exchange.fields.get(b"access-control-request-headers", b"authorization, content-type")
         wanted = bytes(octet for octet in asked if octet in _LIST_OCTETS)[:4096]
         return lines + (
-            b"access-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\naccess-control-max-age: %d\r\n"
-            % (names, wanted, PREFLIGHT_AGE_S)
+            b"access-control-allow-methods: %b\r\n"
+            b"access-control-allow-headers: %b\r\n"
+            b"access-control-max-age: %d\r\n" % (names, wanted, PREFLIGHT_AGE_S)
         )
 
 

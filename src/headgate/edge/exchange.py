@@ -130,8 +130,8 @@ class Exchange:
     def _rest_is_small(self) -> bool:
         """Whether the unread rest of the body may be read and dropped to keep the connection.
 
-        A client that still waits for its 100 may send the body or not: then nobody knows where the next request
-        starts.
+        A client that still waits for its 100 may send the body or not: then nobody knows where the next
+        request starts.
         """
         if b"expect" in self.fields and self.received_bytes == 0:
             return False

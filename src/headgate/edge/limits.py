@@ -1,4 +1,4 @@
-"""Limits of the edge that no operator has a reason to change, each with its reason; the others are settings."""
+"""Limits of the edge that no operator has a reason to change; the others are settings."""
 
 DISCARD_BYTES = 65_536
 """A refused request's body up to this size is read and dropped, so that the connection can be kept."""

@@ -1,4 +1,4 @@
-"""Which handler a path and method reach. Decided by exact path alone, never by a pattern over the URL or by Host."""
+"""Which handler a path and method reach: by exact path alone, never by a pattern over the URL or by Host."""
 
 from __future__ import annotations
 

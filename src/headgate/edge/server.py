@@ -6,6 +6,7 @@ Must not know what is served: that is in the routes it is given.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from email.utils import formatdate
@@ -33,6 +34,7 @@ class Server:
         self.date_header = b""
         self._listeners: list[asyncio.AbstractServer] = []
         self._ticker: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Event | None = None
         self._tick()
 
     def configure(self, settings: ServerSettings) -> None:
@@ -58,19 +60,27 @@ class Server:
             listener.close()
         for connection in list(self.connections):
             connection.stop()
-        await self._emptied(grace_s)
+        await self._wait_until_empty(grace_s)
         for connection in list(self.connections):
             connection.abort()
-        await self._emptied(LINGER_S)
+        await self._wait_until_empty(LINGER_S)
         for connection in list(self.connections):
             connection.transport.abort()
         if self._ticker is not None:
             self._ticker.cancel()
 
-    async def _emptied(self, limit_s: float) -> None:
-        end_s = self.loop.time() + limit_s
-        while self.connections and self.loop.time() < end_s:
-            await asyncio.sleep(0.02)
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if not self.connections and self._emptied is not None:
+            self._emptied.set()
+
+    async def _wait_until_empty(self, limit_s: float) -> None:
+        if not self.connections:
+            return
+        self._emptied = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._emptied.wait(), limit_s)
 
     def answer_directly(self, exchange: Exchange) -> None:
         """Answers a request that reaches no handler: a refusal or a preflight."""

@@ -1,7 +1,7 @@
 """Bytes of HTTP/1.1 replies, and what a request's head must satisfy before anyone acts on it.
 
-Pure. httptools has already refused both length headers together, a repeated content-length, folded headers and
-bare CR or LF; the checks here are the ones it leaves out (RFC 9112, sections 3.2, 6.1 and 11.2).
+Pure. httptools has already refused both length headers together, a repeated content-length, folded headers
+and bare CR or LF; the checks here are the ones it leaves out (RFC 9112, sections 3.2, 6.1 and 11.2).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SINGLE_HEADERS = frozenset(
         b"transfer-encoding",
     }
 )
-"""Headers that decide who asks and what is read: two of one kind are refused, since the next reader of the same
-request may believe the other one."""
+"""Headers that decide who asks and what is read: two of one kind are refused, since the next reader of the
+same request may believe the other one."""
 
 
 def status_line(status: int) -> bytes:
@@ -85,9 +85,10 @@ def head_fault(version: str, fields: dict[bytes, bytes], lines: list[tuple[bytes
 
     After any of these the connection cannot be trusted to be in step, so it is closed.
     """
-    if len(fields) == len(lines) and version == "1.1" and b"host" in fields and b"transfer-encoding" not in fields:
+    single = len(fields) == len(lines)
+    if single and version == "1.1" and b"host" in fields and b"transfer-encoding" not in fields:
         return None  # nearly every request
-    if len(fields) != len(lines):
+    if not single:
         fault = _repeated(lines)
         if fault is not None:
             return fault

@@ -61,8 +61,8 @@ class Attempt:
             except ConnectionLost as lost:
                 if lost.answered or not lost.reused:
                     raise
-                # An idle connection died under us. Whether the request was read nobody knows, so the first try
-                # stays in the journal as unknown.
+                # An idle connection died under us. Whether the request was read nobody knows, so the first
+                # try stays in the journal as unknown.
                 self.settle(Outcome.UNKNOWN, UNKNOWN_USAGE)
                 self._open()
                 self.reply = reply = await upstream.send(outgoing, fresh=True)

@@ -1,4 +1,4 @@
-"""Bearer token to principal. Nothing else of a request is looked at, and nothing of it is said in an error."""
+"""Bearer token to principal. Nothing else of a request is looked at, and nothing of it shows in an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comments for quiet streams, so that proxies and clients stay. One timer for all streams, since there are many."""
+"""Ticks for streams, so that quiet ones can say that they are there. One timer for all: there are many."""
 
 from __future__ import annotations
 

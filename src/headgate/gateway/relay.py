@@ -19,7 +19,7 @@ TRANSLATED_BYTES = 67_108_864
 """Largest reply that is kept for translation: a few pictures in base64."""
 
 TAIL_BYTES = 32_768
-"""Held back of a reply that flows through: usage stands at its end, and the last byte leaves after the journal."""
+"""Held back of a reply that flows: usage stands at its end, and the journal comes before the last byte."""
 
 
 def reply_headers(exchange: Exchange, content_type: bytes, now_s: float) -> bytes:

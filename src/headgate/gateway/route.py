@@ -1,4 +1,4 @@
-"""Model name to target: a pure function over a table that is replaced whole when the configuration changes."""
+"""Model name to target: a pure function over a table that is replaced whole when settings change."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ LINGER_MS = 2000
 class Stream:
     """One stream from an upstream to a client."""
 
-    __slots__ = ("_attempt", "_clock", "_exchange", "_pace", "_quiet_ms", "_raw", "_reply", "_splitter", "_tap",
-                 "_translator")  # fmt: skip
+    __slots__ = ("_attempt", "_clock", "_exchange", "_pace", "_quiet_ms", "_raw", "_reply", "_splitter",
+                 "_tap", "_translator")  # fmt: skip
 
     def __init__(
         self, exchange: Exchange, attempt: Attempt, tap: StreamTap, pace: Pace, clock: Callable[[], float]
@@ -80,7 +80,7 @@ class Stream:
             self._attempt.settle(outcome, self._tap.counted(complete=outcome is Outcome.OK))
 
     def tick(self, step_ms: int) -> None:
-        """Sends a comment when nothing has been sent for long; gives up an upstream that lingers after the end."""
+        """Sends a comment into a stream that is quiet; gives up an upstream that lingers after the end."""
         self._quiet_ms += step_ms
         if self._tap.done:
             if self._quiet_ms >= LINGER_MS and self._reply is not None:
