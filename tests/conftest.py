@@ -13,10 +13,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 import uvloop
 
 from tests.gates import RunningGate, open_gate
+
+# No deadline: how long an example takes says more about the machine than about the code. In CI the examples are
+# the same every time, so that a failure there belongs to the change.
+hypothesis.settings.register_profile(
+    "headgate",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("headgate")
 
 Result = TypeVar("Result")
 
