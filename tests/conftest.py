@@ -19,8 +19,8 @@ import uvloop
 
 from tests.gates import RunningGate, open_gate
 
-# No deadline: how long an example takes says more about the machine than about the code. In CI the examples are
-# the same every time, so that a failure there belongs to the change.
+# No deadline: how long an example takes says more about the machine than about the code. In CI the examples
+# are the same every time, so that a failure there belongs to the change.
 hypothesis.settings.register_profile(
     "headgate",
     deadline=None,
