@@ -9,7 +9,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -53,17 +52,23 @@ def read(folder: Path, on_damage: Callable[[Path, str], None] | None = None) -> 
     The oldest records age out, so a `Closed` may come without its `Opened`. `on_damage` is told of what
     cannot be read (a log line by default); everything else is still returned. Raises OSError.
     """
+    tell = on_damage or (lambda path, damage: _log.warning("journal segment %s: %s", path, damage))
+    before: SegmentReader | None = None
     for path in list_segments(folder):
         reader = SegmentReader(path)
         try:
-            yield from reader
+            reader.load()
         except FileNotFoundError:
             continue  # it aged out since the listing
-        for damage in reader.damage:
-            if on_damage is None:
-                _log.warning("journal segment %s: %s", path, damage)
-            else:
-                on_damage(path, damage)
+        # Only once the next segment is copied is it sure that nothing is added to the one before.
+        if before is not None:
+            yield from before.rest()
+            before.tell(tell)
+        yield from reader
+        before = reader
+    if before is not None:
+        yield from before.rest()
+        before.tell(tell)
 
 
 class SegmentReader:
@@ -72,62 +77,91 @@ class SegmentReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.header = Header(version=0, salt=0)
-        self.damage: list[str] = []
-        """What could not be read, in words; empty for a sound segment."""
         self.end = HEADER_BYTES
         """Where the next record would go."""
         self.torn_bytes = 0
         """Length of what lies behind the end: the record that was being written when the process died."""
+        self._damage: list[str] = []
         self._data = b""
         self._used = 0
 
-    def __iter__(self) -> Iterator[Opened | Closed]:
-        with self.path.open("rb") as file:
-            self._load(file)
-            self.header, wrong = parse_header(self._data)
-            self.damage = [wrong] if wrong else []
-            at = HEADER_BYTES
-            while True:
-                after = self._record_end(at)
-                if after:
-                    yield from self._decoded(at, after)
-                    at = after
-                elif found := self._skip_damage(file, at):
-                    at = found
-                else:
-                    break
-        self.end = at
-        self.torn_bytes = max(0, self._used - at)
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, in words; empty for a sound segment."""
         if self.torn_bytes > RECORD_HEAD_BYTES + MAX_PAYLOAD_BYTES:
-            self.damage.append(f"{self.torn_bytes} unreadable bytes at the end, from byte {at}")
+            return [*self._damage, f"{self.torn_bytes} unreadable bytes at the end, from byte {self.end}"]
+        return self._damage
 
-    def _load(self, file: BinaryIO) -> None:
-        file.seek(0)
-        self._data = file.read()
-        self._used = len(self._data.rstrip(b"\0"))
+    def tell(self, on_damage: Callable[[Path, str], None]) -> None:
+        """Passes on what could not be read."""
+        for damage in self.damage:
+            on_damage(self.path, damage)
+
+    def load(self) -> None:
+        """Takes a copy of the file as it is now."""
+        self._take(self.path.read_bytes())
+        self.header, wrong = parse_header(self._data)
+        self._damage = [wrong] if wrong else []
+
+    def __iter__(self) -> Iterator[Opened | Closed]:
+        if not self._data:
+            self.load()
+        return self._records()
+
+    def rest(self) -> Iterator[Opened | Closed]:
+        """The records that were added since the copy was taken."""
+        self._look_again(self.end)
+        return self._records()
+
+    def _records(self) -> Iterator[Opened | Closed]:
+        while True:
+            after = self._record_end(self.end)
+            if after:
+                yield from self._decoded(self.end, after)
+                self.end = after
+            elif found := self._skip_damage(self.end):
+                self.end = found
+            else:
+                break
+        self.torn_bytes = max(0, self._used - self.end)
+
+    def _take(self, data: bytes) -> None:
+        self._data = data
+        self._used = len(data.rstrip(b"\0"))
+
+    def _look_again(self, at: int) -> None:
+        self._take(self._data[:at] + (self._fresh(at) or self._data[at:]))
+
+    def _fresh(self, at: int, size: int = -1) -> bytes:
+        """What the file holds at `at` now; nothing if it has aged out meanwhile."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(at)
+                return file.read(size)
+        except FileNotFoundError:
+            return b""
 
     def _decoded(self, at: int, after: int) -> Iterator[Opened | Closed]:
         try:
             yield _decode(self._data[at + RECORD_HEAD_BYTES : after])
         except msgspec.MsgspecError as error:
-            self.damage.append(f"a sound record at byte {at} is of a kind not known here: {error}")
+            self._damage.append(f"a sound record at byte {at} is of a kind not known here: {error}")
 
     def _record_end(self, at: int) -> int:
         """Where the sound record at `at` ends; 0 when there is none."""
         return sound_record_end(self._data, at, self.header.salt)
 
-    def _skip_damage(self, file: BinaryIO, at: int) -> int:
+    def _skip_damage(self, at: int) -> int:
         """Where reading goes on after something unreadable at `at`; 0 when nothing sound follows."""
         found = self._search(at)
         if not found:
             return 0
-        # A file read while it is written may show an early part that is older than a later one. Records are
-        # written in order: once a later one was seen, a second look shows the earlier one, if there is any.
-        file.seek(at)
-        if sound_record_end(file.read(RECORD_HEAD_BYTES + MAX_PAYLOAD_BYTES), 0, self.header.salt):
-            self._load(file)
+        # A copy taken while the file is written may show an early part that is older than a later one.
+        # Records are written in order: once a later one was seen, another look shows the earlier, if any.
+        if sound_record_end(self._fresh(at, RECORD_HEAD_BYTES + MAX_PAYLOAD_BYTES), 0, self.header.salt):
+            self._look_again(at)
             return at
-        self.damage.append(f"{found - at} unreadable bytes from byte {at}")
+        self._damage.append(f"{found - at} unreadable bytes from byte {at}")
         return found
 
     def _search(self, at: int) -> int:
