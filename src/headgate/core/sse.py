@@ -14,8 +14,8 @@ a stream has to stay bounded."""
 
 DONE = b"data: [DONE]\n\n"
 
-# A blank line that ends an event. `\r` alone is a line end too, though nobody sends it.
-_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r(?!\n))")
+# A blank line that ends an event. `\r` alone is a line end too, though nobody sends it; CR LF is one.
+_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 
 
 class EventSplitter:
@@ -61,11 +61,14 @@ class EventSplitter:
 
 
 def _last_boundary(data: bytes) -> int:
-    # A trailing CR may be half of a CR LF: it waits, unless a whole blank line stands before it.
+    # Looked for from the end, by the two bytes that every boundary holds. A CR at the very end may be half of
+    # a CR LF: what it may end waits.
+    known = len(data) - data.endswith(b"\r")
     end = 0
-    for match in _BOUNDARY.finditer(data):
-        if match.end() < len(data) or not data.endswith(b"\r"):
-            end = match.end()
+    for pair in (b"\n\r", b"\n\n", b"\r\r"):
+        at = data.rfind(pair, max(0, end - 1), known)
+        if at >= 0:
+            end = max(end, at + (3 if data.startswith(b"\r\n", at + 1) else 2))
     return end
 
 
@@ -90,7 +93,7 @@ def events(block: bytes) -> Iterator[bytes]:
 
 def payload(event: bytes) -> bytes | None:
     """The `data` of one event, its lines joined by LF; None where it has none (a comment)."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]
     lines = [_value(line) for line in event.splitlines() if line == b"data" or line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
