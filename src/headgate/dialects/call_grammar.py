@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headgate.dialects.json_schema import LARGEST_INTEGER, Schema
+from headgate.dialects.json_schema_rules import LARGEST_INTEGER, Schema
 
 CALLS = 16
 """Most calls in one reply: small models tend not to stop by themselves."""

@@ -13,65 +13,23 @@ from collections.abc import Callable
 from typing import Any
 
 from headgate.core.errors import InvalidField
-
-Schema = dict[str, Any]
-
-DEPTH = 32
-"""Levels of nesting: OpenAI takes 10; a page of nested forms needs half of this."""
-NODES = 2_000
-"""Schemas in a schema, of all tools together: OpenAI takes 5,000 properties. This many compile in 0.1 s."""
-OPTIONAL = 200
-"""Properties of one object that may be missing: compiling takes their number squared, 0.1 s for 300."""
-CHOICES = 1_000
-"""Values in all enums: as at OpenAI. 2,000 hold up every other stream for 0.1 s."""
-CHARACTERS = 100_000
-"""Of all names and fixed values: OpenAI takes 120,000."""
-REPEATS = 1_000
-"""Largest bound on lengths and items: llama.cpp refuses to repeat a rule more than 2,000 times."""
-LARGEST_INTEGER = 10**15
-"""A bound beyond it binds nothing: a grammar lets integers have sixteen digits."""
-
-FORMATS = frozenset(("date", "time", "date-time", "uuid"))
-"""What a grammar holds a string to. Other formats are notes, as JSON Schema has it."""
-
-_NOTES = ("title", "description", "default", "examples")
-_TYPES = frozenset(("object", "array", "string", "integer", "number", "boolean", "null"))
-
-# Which keywords speak of which type. One that is here and not handled below cannot be enforced.
-_SPEAKS_OF = {
-    "object": (
-        "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
-        "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies",
-    ),
-    "array": (
-        "items", "prefixItems", "minItems", "maxItems",
-        "uniqueItems", "contains", "minContains", "maxContains",
-    ),
-    "string": ("minLength", "maxLength", "pattern", "format"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-}  # fmt: skip
-_NEVER = ("not", "if", "then", "else")
-_UNENFORCED = {
-    "object": _SPEAKS_OF["object"][3:],
-    "array": _SPEAKS_OF["array"][4:],
-    "string": ("pattern",),
-    "integer": ("multipleOf",),
-    "number": _SPEAKS_OF["number"],
-}
-_CONSTRAINTS = frozenset(
-    ("type", "enum", "const", *_NEVER, *(word for words in _SPEAKS_OF.values() for word in words))
+from headgate.dialects.json_schema_rules import (
+    CONSTRAINTS,
+    DEFINITIONS,
+    DEPTH,
+    FORMATS,
+    LARGEST_INTEGER,
+    NEVER,
+    NOTES,
+    OPTIONAL,
+    REPEATS,
+    SPEAKS_OF,
+    TYPES,
+    UNENFORCED,
+    WAYS,
+    Budget,
+    Schema,
 )
-
-
-class Budget:
-    """What may still be spent on the schemas of one request."""
-
-    __slots__ = ("characters", "choices", "nodes")
-
-    def __init__(self) -> None:
-        self.nodes = NODES
-        self.choices = CHOICES
-        self.characters = CHARACTERS
 
 
 def enforceable(schema: object, param: str, budget: Budget, *, strict: bool) -> Schema:
@@ -92,11 +50,20 @@ class _Reading:
         self._names: dict[str, str] = {}
         """Each reference as it was written, and the name of its definition."""
         self._definitions: Schema = {}
+        self._alternatives: list[Schema] = []
+        self._waiting: list[tuple[str, object, str]] = []
+        """Definitions still to be read: name, schema, reference."""
 
     def result(self) -> Schema:
         schema = self._read(self._root, "$", 0)
+        while self._waiting:
+            name, target, reference = self._waiting.pop()
+            self._definitions[name] = self._read(target, reference, 0)
+        ways: dict[str, int] = {}
+        for found in self._alternatives:
+            self._ways(found, ways, 0)
         for name in self._definitions:
-            self._check_progress(name)
+            self._ways({"$ref": f"#/$defs/{name}"}, ways, 0)
         return {**schema, "$defs": self._definitions} if self._definitions else schema
 
     # --- any schema --------------------------------------------------------------------------------
@@ -109,22 +76,24 @@ class _Reading:
         self._spend("nodes", 1, at)
         if depth > DEPTH:
             raise self._wrong(at, f"nested deeper than {DEPTH} levels")
-        for keyword in _NEVER:
+        for keyword in NEVER:
             if keyword in schema:
                 self._cannot(at, keyword)
-        notes = {keyword: schema[keyword] for keyword in _NOTES if keyword in schema}
+        notes = {keyword: schema[keyword] for keyword in NOTES if keyword in schema}
         return {**notes, **self._core(schema, at, depth)}
 
     def _core(self, schema: Schema, at: str, depth: int) -> Schema:
         if "$ref" in schema:
             self._alone(schema, at, "$ref")
-            return self._reference(schema["$ref"], at, depth)
+            return self._reference(schema["$ref"], at)
         if "allOf" in schema:
             return self._core(self._merged(schema, at, depth), at, depth)
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema and not self._says_only_more(schema, keyword):
                 self._alone(schema, at, keyword)
-                return {"anyOf": self._list(schema[keyword], f"{at}.{keyword}", depth)}
+                found = {"anyOf": self._list(schema[keyword], f"{at}.{keyword}", depth)}
+                self._alternatives.append(found)
+                return found
         if "const" in schema:
             return self._fixed("const", [schema["const"]], at)
         if "enum" in schema:
@@ -143,13 +112,13 @@ class _Reading:
         kind = kinds[0] if isinstance(kinds, list) else kinds
         if kind is None:
             kind = next(
-                (kind for kind, words in _SPEAKS_OF.items() if any(word in schema for word in words)), None
+                (kind for kind, words in SPEAKS_OF.items() if any(word in schema for word in words)), None
             )
             if kind is None:
                 return {}
-        if not isinstance(kind, str) or kind not in _TYPES:
+        if not isinstance(kind, str) or kind not in TYPES:
             raise self._wrong(at, f"unknown type {str(kind)[:40]!r}")
-        for keyword in _UNENFORCED.get(kind, ()):
+        for keyword in UNENFORCED.get(kind, ()):
             if keyword in schema and schema[keyword] is not False:
                 self._cannot(at, keyword)
         read: Callable[[Schema, str, int], Schema] | None = {
@@ -237,7 +206,7 @@ class _Reading:
 
     def _integer(self, schema: Schema, at: str, _depth: int) -> Schema:
         low, high = -math.inf, math.inf
-        for keyword in _SPEAKS_OF["number"][:4]:
+        for keyword in SPEAKS_OF["number"][:4]:
             bound = schema.get(keyword)
             # Before 2019 the exclusive ones were switches beside the others.
             if bound is None or isinstance(bound, bool):
@@ -260,7 +229,7 @@ class _Reading:
 
     # --- references and combinations ---------------------------------------------------------------
 
-    def _reference(self, reference: object, at: str, depth: int) -> Schema:
+    def _reference(self, reference: object, at: str) -> Schema:
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise self._wrong(at, "$ref must point into the same schema (#/...)")
         name = self._names.get(reference)
@@ -270,9 +239,11 @@ class _Reading:
             name = base
             while name in self._names.values():
                 name = f"{base}{len(self._names)}"
+            if len(self._names) == DEFINITIONS:
+                raise self._wrong(at, f"more than {DEFINITIONS} definitions")
             self._names[reference] = name
             self._definitions[name] = {}
-            self._definitions[name] = self._read(target, reference, depth + 1)
+            self._waiting.append((name, target, reference))
         return {"$ref": f"#/$defs/{name}"}
 
     def _target(self, reference: str, at: str) -> object:
@@ -310,7 +281,7 @@ class _Reading:
 
     def _add(self, merged: Schema, keyword: str, value: Any, at: str) -> None:
         known = merged.get(keyword)
-        if known is None or known == value or keyword in _NOTES:
+        if known is None or known == value or keyword in NOTES:
             merged.setdefault(keyword, value)
         elif (
             keyword in ("properties", "$defs", "definitions")
@@ -320,7 +291,7 @@ class _Reading:
             merged[keyword] = {**known, **value}
         elif keyword == "required" and isinstance(known, list) and isinstance(value, list):
             merged[keyword] = [*known, *value]
-        elif keyword in _CONSTRAINTS or keyword in ("anyOf", "oneOf"):
+        elif keyword in CONSTRAINTS or keyword in ("anyOf", "oneOf"):
             self._cannot(at, "allOf", f"with two different values of '{keyword}'")
 
     def _says_only_more(self, schema: Schema, keyword: str) -> bool:
@@ -338,24 +309,26 @@ class _Reading:
 
     def _alone(self, schema: Schema, at: str, keyword: str) -> None:
         """What stands beside a reference or alternatives would be ignored."""
-        others = sorted(_CONSTRAINTS.intersection(schema) - {"type", *_NEVER})
+        others = sorted(CONSTRAINTS.intersection(schema) - {"type", *NEVER})
         if others:
             self._cannot(at, others[0], f"beside '{keyword}'")
 
-    def _check_progress(self, name: str) -> None:
-        """Raises for a definition that is itself before it is anything: no grammar can start with that."""
-        seen: set[str] = set()
-        waiting = [self._definitions[name]]
-        while waiting:
-            schema = waiting.pop()
-            waiting.extend(schema.get("anyOf", ()))
-            if "$ref" in schema:
-                target = schema["$ref"].removeprefix("#/$defs/")
-                if target == name:
-                    raise self._wrong("$", f"$ref refers to itself: {name}")
-                if target not in seen:
-                    seen.add(target)
-                    waiting.append(self._definitions[target])
+    def _ways(self, schema: Schema, known: dict[str, int], depth: int) -> int:
+        """In how many ways a value can begin; raises for a definition that begins with itself."""
+        if "$ref" in schema:
+            name = schema["$ref"].removeprefix("#/$defs/")
+            if known.get(name) == 0:
+                raise self._wrong("$", f"$ref refers to itself: {name}")
+            if depth > DEPTH:
+                raise self._wrong("$", f"more than {DEPTH} references in a row")
+            if name not in known:
+                known[name] = 0
+                known[name] = self._ways(self._definitions[name], known, depth + 1)
+            return known[name]
+        ways = sum(self._ways(option, known, depth) for option in schema.get("anyOf", ())) or 1
+        if ways > WAYS:
+            raise self._wrong("$", f"more than {WAYS} alternatives for one value")
+        return ways
 
     # --- what is said about it ---------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from headgate.core.errors import ApiError, BadRequest, InvalidField, Overloaded,
 from headgate.core.ports import Call, Headers, Outgoing, Translator
 from headgate.dialects.call_grammar import call_grammar
 from headgate.dialects.call_text import FreeCalls, GrammarCalls
-from headgate.dialects.json_schema import Budget, enforceable
+from headgate.dialects.json_schema import enforceable
+from headgate.dialects.json_schema_rules import Budget
 from headgate.dialects.llamacpp_messages import tools_in_words, write_messages
 from headgate.dialects.llamacpp_reply import Opening, Reply, ReplyPlan
 from headgate.dialects.llamacpp_tools import Offer, read_offer

@@ -14,7 +14,8 @@ from headgate.core import violation
 from headgate.core.chat import ChatRequest, Named, ToolChoice
 from headgate.core.errors import InvalidField
 from headgate.core.ports import Call
-from headgate.dialects.json_schema import Budget, Schema, enforceable
+from headgate.dialects.json_schema import enforceable
+from headgate.dialects.json_schema_rules import Budget, Schema
 
 NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 """OpenAI's letters, and those with which other makers divide names."""
