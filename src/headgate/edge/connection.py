@@ -38,14 +38,17 @@ class Connection(asyncio.Protocol):
         "_fed_bytes",
         "_in_head",
         "_lines",
+        "_long_read",
         "_parser",
         "_paused_reading",
+        "_pieces",
         "_queue",
         "_receiving",
         "_url",
         "_worker",
         "deadline_s",
         "loop",
+        "on_body",
         "server",
         "transport",
         "writing_paused",
@@ -58,10 +61,16 @@ class Connection(asyncio.Protocol):
         self.deadline_s = NEVER
         """On the server's coarse clock."""
         self.writing_paused = False
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        """Called by the parser, straight into the list: no Python frame for each piece."""
         self._parser = httptools.HttpRequestParser(self)
         self._lines: list[tuple[bytes, bytes]] = []
         self._url = b""
         self._fed_bytes = 0
+        """Bytes of a head that was not complete at the end of a read, but for its first read."""
+        self._long_read = False
+        """What was read last could hold a head over the limit."""
         self._in_head = False
         self._receiving: Exchange | None = None
         """The request whose body is arriving."""
@@ -92,13 +101,16 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._long_read = len(data) > self.server.settings.header_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._broken(BadRequest("The request is not valid HTTP/1.1."))
-        if self._in_head:
+        if self._receiving is not None:
+            self._receiving.receive(self._pieces)
+        elif self._in_head:
             self._fed_bytes += len(data)
             if self._fed_bytes - len(data) > self.server.settings.header_bytes:
                 self._broken(wire.HeadTooLarge("The request's head is too large."))
@@ -113,6 +125,7 @@ class Connection(asyncio.Protocol):
         self._hang_up()
         self.resume_writing()
         self._parser = cast(httptools.HttpRequestParser, None)  # it points back at us
+        del self.on_body
 
     def pause_writing(self) -> None:
         self.writing_paused = True
@@ -163,7 +176,9 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(self, parser.get_method(), version, self._url, lines, fields)
         self._receiving = exchange
         self.deadline_s = server.now_s + server.body_timeout_s
-        fault = self._head_too_large() or wire.head_fault(version, fields, lines)
+        fault = wire.head_fault(version, fields, lines)
+        if self._long_read or self._fed_bytes or len(lines) > server.settings.header_count:
+            fault = self._head_too_large() or fault
         if fault is None:
             exchange.keep_alive = not self._closing and parser.should_keep_alive()
             self._direct(exchange)
@@ -176,14 +191,11 @@ class Connection(asyncio.Protocol):
         else:
             self._wait_in_line(exchange)
 
-    def on_body(self, data: bytes) -> None:
-        if self._receiving is not None:
-            self._receiving.receive(data)
-
     def on_message_complete(self) -> None:
-        exchange, self._receiving = self._receiving, None
+        exchange = self._receiving
         if exchange is not None:
-            exchange.received()
+            self._receiving = None
+            exchange.received(self._pieces)
             # Whoever ends the current reply sets the idle limit.
             self.deadline_s = NEVER
             if self._current is None:
@@ -232,8 +244,9 @@ class Connection(asyncio.Protocol):
         self._current = exchange
         if self._worker is None:
             self._worker = self.loop.create_task(self._work())
-        elif self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        elif self._arrival is not None:
+            arrival, self._arrival = self._arrival, None
+            arrival.set_result(None)
 
     async def _work(self) -> None:
         while True:
@@ -242,24 +255,21 @@ class Connection(asyncio.Protocol):
                 self._arrival = self.loop.create_future()
                 await self._arrival
                 continue
-            await self._serve(exchange)
+            try:
+                if exchange.route is None or exchange.refusal is not None:
+                    self.server.answer_directly(exchange)
+                else:
+                    await exchange.route.handler(exchange)
+            except ApiError as error:
+                self.server.answer_error(exchange, error)
+            except asyncio.CancelledError:
+                if not exchange.gone:  # we are the ones who stop
+                    self.server.answer_error(exchange, Overloaded("The server is shutting down."))
+            except Exception:
+                log.exception("request %s failed", exchange.request_id)
+                self.server.answer_error(exchange, InternalError("The server had an error. It is logged."))
             if not self._finished(exchange):
                 return
-
-    async def _serve(self, exchange: Exchange) -> None:
-        try:
-            if exchange.route is None or exchange.refusal is not None:
-                self.server.answer_directly(exchange)
-            else:
-                await exchange.route.handler(exchange)
-        except ApiError as error:
-            self.server.answer_error(exchange, error)
-        except asyncio.CancelledError:
-            if not exchange.gone:  # we are the ones who stop
-                self.server.answer_error(exchange, Overloaded("The server is shutting down."))
-        except Exception:
-            log.exception("request %s failed", exchange.request_id)
-            self.server.answer_error(exchange, InternalError("The server had an error. It has been logged."))
 
     def _finished(self, exchange: Exchange) -> bool:
         """Makes the connection ready for the next request, or ends it; tells which."""

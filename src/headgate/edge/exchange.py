@@ -97,27 +97,32 @@ class Exchange:
             raise self.refusal
         chunks, self._chunks = self._chunks, []
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if self.fields.get(b"content-encoding", b"identity").strip().lower() == b"gzip":
-            assert self.route is not None
-            return await inflate(data, self.route.body_limit_bytes)
-        return data
+        if b"content-encoding" not in self.fields or self.route is None:
+            return data
+        if self.fields[b"content-encoding"].strip().lower() == b"identity":
+            return data
+        return await inflate(data, self.route.body_limit_bytes)
 
-    def receive(self, data: bytes) -> None:
-        """Takes a piece of the body; after a refusal it is only counted."""
-        self.received_bytes += len(data)
+    def receive(self, pieces: list[bytes]) -> None:
+        """Takes pieces of the body out of a list; after a refusal they are only counted."""
+        if self.remaining_bytes is None or not self.complete:
+            self._count(sum(map(len, pieces)))
+        if self.refusal is None and not self.ended:
+            self._chunks += pieces
+        pieces.clear()
+
+    def _count(self, size: int) -> None:
+        self.received_bytes += size
         if self.remaining_bytes is not None:
-            self.remaining_bytes -= len(data)
-        if self.refusal is not None or self.ended:
-            return
-        assert self.route is not None
-        if self.received_bytes > self.route.body_limit_bytes:
+            self.remaining_bytes -= size  # a length that is known was checked with the head
+        elif self.route is not None and self.received_bytes > self.route.body_limit_bytes:
             self.refuse(too_large(self.route.body_limit_bytes))
-        else:
-            self._chunks.append(data)
 
-    def received(self) -> None:
-        """Notes that the whole request has arrived."""
+    def received(self, pieces: list[bytes]) -> None:
+        """Takes the last pieces: the whole request has arrived."""
         self.complete = True
+        if pieces:
+            self.receive(pieces)
         if self._waiter is not None:
             self._wake()
 
@@ -146,16 +151,15 @@ class Exchange:
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Sends a whole reply; `headers` is complete lines, each ended by CR LF."""
         self.begun = self.ended = True
-        connection = self.connection
         length = b"" if status in BODILESS else b"content-length: %d\r\n" % len(body)
-        head = b"".join((status_line(status), length, headers, self._common_headers(), b"\r\n"))
-        if self.method == b"HEAD" or status in BODILESS:
-            connection.send(head)
-        elif len(body) < JOIN_BYTES:
-            connection.send(head + body)
-        else:
-            connection.send(head)
-            connection.send(body)
+        if status in BODILESS or self.method == b"HEAD":
+            body = b""
+        joined = body if len(body) < JOIN_BYTES else b""
+        self.connection.send(
+            b"%b%b%b%b\r\n%b" % (status_line(status), length, headers, self._common_headers(), joined)
+        )
+        if joined is not body:
+            self.connection.send(body)
 
     def begin(self, status: int, headers: bytes, length: int | None = None) -> None:
         """Starts a reply whose body follows; `length` in bytes when known, else chunked."""
@@ -211,16 +215,16 @@ class Exchange:
 
     def _common_headers(self) -> bytes:
         server = self.connection.server
+        lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), server.date_header)
         if not self.complete and self.keep_alive:
             self.keep_alive = self._rest_is_small()
-        parts = [b"x-request-id: ", self.request_id.encode(), b"\r\n", server.date_header]
         if not self.keep_alive:
-            parts.append(b"connection: close\r\n")
+            lines += b"connection: close\r\n"
         elif self.version == "1.0":
-            parts.append(b"connection: keep-alive\r\n")
+            lines += b"connection: keep-alive\r\n"
         if b"origin" in self.fields:
-            parts.append(server.cors.headers(self.fields[b"origin"]))
-        return b"".join(parts)
+            lines += server.cors.headers(self.fields[b"origin"])
+        return lines
 
 
 def too_large(limit_bytes: int) -> TooLarge:
