@@ -11,6 +11,7 @@ from headgate.core.errors import StoreFull
 from headgate.core.ports import Closed, Opened, Outcome
 from headgate.core.usage import Source, Usage
 from headgate.store.journal import FileJournal, read
+from headgate.store.reader import list_segments
 
 SEGMENT_BYTES = 32 * 1024
 USAGE = Usage(Source.REPORTED, 11, 3, 22, 5)
@@ -54,6 +55,16 @@ def outcomes(records: list[Opened | Closed]) -> dict[int, list[Closed]]:
         if isinstance(record, Closed):
             found[record.attempt].append(record)
     return found
+
+
+def fill_until_the_next_is_made(journal: FileJournal, folder: Path) -> list[int]:
+    """Opens and closes attempts until the journal has asked for another segment and has it."""
+    made = len(list_segments(folder))
+    attempts = []
+    while journal._low_room:
+        attempts += fill(journal, 1)
+    wait_until(lambda: len(list_segments(folder)) > made)
+    return attempts
 
 
 def open_until_refused(journal: FileJournal) -> tuple[list[int], str]:

@@ -18,7 +18,15 @@ from headgate.core.ports import Outcome
 from headgate.core.usage import Source, Usage
 from headgate.store.journal import FileJournal
 from headgate.store.reader import list_segments
-from tests.store.records import fill, open_one, open_until_refused, outcomes, sound, wait_until
+from tests.store.records import (
+    fill,
+    fill_until_the_next_is_made,
+    open_one,
+    open_until_refused,
+    outcomes,
+    sound,
+    wait_until,
+)
 
 SEGMENT_BYTES = 1024 * 1024
 WIDEST = Usage(Source.PARTIAL, *[2**63 - 1] * 4)
@@ -137,8 +145,7 @@ def test_a_start_on_a_full_disk_settles_what_was_left(disk: Disk) -> None:
 
 def test_a_segment_made_ahead_is_used_when_the_disk_fills_up(disk: Disk) -> None:
     journal = start(disk)
-    while len(list_segments(disk.folder / "journal")) < 2:
-        fill(journal, 10)
+    fill_until_the_next_is_made(journal, disk.folder / "journal")
     disk.fill()
     attempts = open_until_full(journal)
     assert len(list_segments(disk.folder / "journal")) == 2

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.store.records import (
     USAGE,
     close_one,
     fill,
+    fill_until_the_next_is_made,
     open_one,
     open_until_refused,
     outcomes,
@@ -185,8 +187,7 @@ def test_room_for_every_outcome_is_kept(tmp_path: Path) -> None:
 
 def test_the_next_segment_is_made_ahead(tmp_path: Path) -> None:
     journal = start(tmp_path)
-    while len(list_segments(tmp_path)) == 1:
-        fill(journal, 1)
+    fill_until_the_next_is_made(journal, tmp_path)
     assert list_segments(tmp_path)[0].stat().st_size == SEGMENT_BYTES, "the first is not sealed yet"
     journal.stop()
     again = start(tmp_path)
@@ -235,13 +236,15 @@ class SlowDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.syncs = 0
+        self.synced: set[int] = set()
+        """Inodes."""
         self.began = threading.Event()
         self.go = threading.Event()
         self.error: OSError | None = None
         monkeypatch.setattr(segment_module, "sync_file", self.sync)
 
     def sync(self, descriptor: int) -> None:
-        assert os.fstat(descriptor).st_size
+        self.synced.add(os.fstat(descriptor).st_ino)
         self.syncs += 1
         self.began.set()
         assert self.go.wait(60)
@@ -272,6 +275,53 @@ def test_flushed_waits_for_the_disk_and_callers_share_one_sync(
         journal.stop()
 
     run(main())
+
+
+def test_flushed_does_not_wait_for_the_interval_and_covers_segments_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    disk.go.set()
+
+    async def main() -> None:
+        journal = start(tmp_path, fsync_interval_ms=10**9)
+        fill(journal, 500)
+        await journal.flushed()
+        *left, in_use = [path for path in list_segments(tmp_path) if next(iter(SegmentReader(path)), None)]
+        assert len(left) >= 2
+        assert disk.synced >= {path.stat().st_ino for path in (*left, in_use)}
+        assert all(path.stat().st_size < SEGMENT_BYTES for path in left), "unused room was not given back"
+        journal.stop()
+
+    run(main())
+
+
+def test_while_the_disk_is_full_a_refusal_costs_no_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = start(tmp_path, fsync_interval_ms=1)
+    tries: list[int] = []
+    now = time.monotonic()
+
+    def refuse(descriptor: int, offset: int, size: int) -> None:
+        tries.append(size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr("headgate.store.upkeep.time", SimpleNamespace(monotonic=lambda: now))
+    attempts, _ = open_until_refused(journal)
+    for _ in range(1000):
+        with pytest.raises(StoreFull):
+            open_one(journal)
+    assert len(tries) == 1
+    now += 1
+    with pytest.raises(StoreFull):
+        open_one(journal)
+    assert len(tries) == 2
+    monkeypatch.undo()
+    for attempt in attempts:
+        close_one(journal, attempt)
+    journal.stop()
 
 
 def test_records_reach_the_disk_though_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

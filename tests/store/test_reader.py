@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headgate.core.ports import Closed, Opened, Outcome
 from headgate.store.reader import SegmentReader, list_segments, read
 from headgate.store.segment import HEADER_BYTES, parse_header
-from tests.store.records import USAGE, close_one, fill, open_one, sound, start
+from tests.store.records import USAGE, close_one, fill, fill_until_the_next_is_made, open_one, sound, start
 
 ATTEMPTS = 40
 FIRST_COPY = range(64)
@@ -294,9 +294,7 @@ def test_a_copy_taken_while_the_file_is_written_is_looked_at_again(sample: Sampl
 
 def test_what_is_added_before_the_next_segment_begins_is_not_missed(tmp_path: Path) -> None:
     journal = start(tmp_path)
-    attempts = []
-    while len(list_segments(tmp_path)) < 2:
-        attempts += fill(journal, 1)
+    attempts = fill_until_the_next_is_made(journal, tmp_path)
     reading = read(tmp_path)
     first = next(reading)  # the first segment is copied, the second is only prepared
     attempts += fill(journal, 300)
@@ -305,6 +303,20 @@ def test_what_is_added_before_the_next_segment_begins_is_not_missed(tmp_path: Pa
     numbers = [first.attempt, *(record.attempt for record in reading)][::2]
     assert numbers == attempts[: len(numbers)]
     assert len(numbers) > 200
+
+
+def test_reading_stops_before_a_segment_that_begins_meanwhile(tmp_path: Path) -> None:
+    """Else it would show records of that one, and miss the last ones of the segment before it."""
+    journal = start(tmp_path)
+    attempts = fill_until_the_next_is_made(journal, tmp_path)
+    reading = read(tmp_path)
+    seen = [next(reading).attempt for _ in range(2 * len(attempts))]
+    attempts += fill(journal, 3)
+    seen.append(next(reading).attempt)  # the second segment was looked at, and is only prepared
+    attempts += fill(journal, 300)
+    seen += [record.attempt for record in reading]
+    journal.stop()
+    assert seen[::2] == attempts[: len(seen) // 2]
 
 
 def test_a_live_journal_reads_without_gaps(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def read(folder: Path, on_damage: Callable[[Path, str], None] | None = None) -> 
             reader.load()
         except FileNotFoundError:
             continue  # it aged out since the listing
-        # Only once the next segment is copied is it sure that nothing is added to the one before.
+        if reader.header.prepared:
+            break
+        # Once a segment has begun nothing is added to the one before: what its copy lacks is there now.
         if before is not None:
             yield from before.rest()
             before.tell(tell)

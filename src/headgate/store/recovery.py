@@ -43,7 +43,7 @@ def recover(folder: Path) -> Leftovers:
         unfinished.unlink()
     segments = [(path, _header(path)) for path in list_segments(folder)]
     next_number = segment_number(segments[-1][0]) + 1 if segments else 1
-    prepared = segments.pop()[0] if segments and _is_prepared(*segments[-1]) else None
+    prepared = segments.pop()[0] if segments and segments[-1][1].prepared else None
     settled_below = segments[-1][1].settled_below if segments else 0
     found = Leftovers({}, 0, next_number, settled_below, None, prepared, [])
     for path, header in segments:
@@ -68,11 +68,6 @@ def recover(folder: Path) -> Leftovers:
 def _header(path: Path) -> Header:
     with path.open("rb") as file:
         return parse_header(file.read(HEADER_BYTES))[0]
-
-
-def _is_prepared(path: Path, header: Header) -> bool:
-    """Made ahead and never used: the header is whole and says so."""
-    return path.suffix == ".journal" and header.version != 0 and header.begun_ms == 0
 
 
 def _replay(reader: SegmentReader, found: Leftovers) -> None:

@@ -58,6 +58,11 @@ class Header(msgspec.Struct, frozen=True):
     next_attempt: int = 0
     """Attempt numbers from here on were free when this one began."""
 
+    @property
+    def prepared(self) -> bool:
+        """Made ahead and not in use yet."""
+        return self.version != 0 and self.begun_ms == 0
+
     def pack(self) -> bytes:
         """The header's bytes, checksum included."""
         fields = (self.version, self.salt, self.begun_ms, self.settled_below, self.next_attempt)

@@ -89,6 +89,7 @@ class Upkeep:
         with self._spare_lock:
             segment = self._spare or self._make()
             self._spare = None
+            self._wants_spare = False
             return segment
 
     def switch(self, current: Segment, retired: Segment, oldest_open: int) -> None:
