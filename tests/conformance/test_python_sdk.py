@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import openai
 import pydantic
@@ -103,12 +104,12 @@ def test_the_helper_for_streams_puts_the_reply_together(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
-def test_a_forced_tool_is_called(client: OpenAI, choice: object) -> None:
+def test_a_forced_tool_is_called(client: OpenAI, choice: Any) -> None:
     completion = client.chat.completions.create(
         model="starter-chat",
         messages=[{"role": "user", "content": "What's the weather in Paris?"}],
         tools=[WEATHER],
-        tool_choice=choice,  # type: ignore[arg-type]  # both forms, which the type writes out one by one
+        tool_choice=choice,
         temperature=0,
     )
     message = completion.choices[0].message
