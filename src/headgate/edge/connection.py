@@ -8,22 +8,54 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import httptools
 
 from headgate.core.errors import ApiError, BadRequest, InternalError, Overloaded, RequestTimeout
+from headgate.core.settings import Server as Settings
 from headgate.edge import wire
-from headgate.edge.exchange import Exchange, too_large
-from headgate.edge.limits import LINGER_S, PIPELINED, WRITE_BUFFER_BYTES
-from headgate.edge.route import Route, parameter
-
-if TYPE_CHECKING:
-    from headgate.edge.server import Server
+from headgate.edge.exchange import Exchange, House, too_large
+from headgate.edge.limits import (
+    BITE_BYTES,
+    LINGER_MOST_S,
+    LINGER_S,
+    PIPELINED,
+    REFUSED_CONNECTIONS,
+    STALL_S,
+    WRITE_BUFFER_BYTES,
+)
+from headgate.edge.route import Route, Routes, parameter
 
 log = logging.getLogger("headgate.edge")
 
 NEVER = float("inf")
+
+
+class Host(House, Protocol):
+    """What a connection needs of the server that accepted it."""
+
+    loop: asyncio.AbstractEventLoop
+    settings: Settings
+    routes: Routes
+    connections: set[Connection]
+    now_s: float
+    """The coarse clock."""
+    header_timeout_s: float
+    body_timeout_s: float
+    idle_timeout_s: float
+
+    def is_preflight(self, exchange: Exchange) -> bool:
+        """Whether a request without a route of its own is a browser's question before another."""
+
+    def answer_directly(self, exchange: Exchange) -> None:
+        """Answers a request that reaches no handler."""
+
+    def answer_error(self, exchange: Exchange, error: ApiError) -> None:
+        """Tells the client about an error."""
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
 
 
 class Connection(asyncio.Protocol):
@@ -31,35 +63,45 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_arrival",
+        "_biting",
         "_closing",
         "_current",
         "_deaf",
+        "_declined",
         "_drained",
         "_fed_bytes",
+        "_held",
         "_in_head",
         "_lines",
+        "_lingers_until_s",
         "_long_read",
         "_parser",
         "_paused_reading",
         "_pieces",
         "_queue",
         "_receiving",
+        "_unsent_bytes",
         "_url",
         "_worker",
         "deadline_s",
         "loop",
         "on_body",
         "server",
+        "stall_s",
         "transport",
         "writing_paused",
     )
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Host) -> None:
         self.server = server
         self.loop = server.loop
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.deadline_s = NEVER
         """On the server's coarse clock."""
+        self.stall_s = NEVER
+        """When a client that does not read has to have taken something; on the same clock."""
+        self._unsent_bytes = 0
+        self._lingers_until_s = 0.0
         self.writing_paused = False
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
@@ -68,10 +110,16 @@ class Connection(asyncio.Protocol):
         self._lines: list[tuple[bytes, bytes]] = []
         self._url = b""
         self._fed_bytes = 0
-        """Bytes of a head that was not complete at the end of a read, but for its first read."""
+        """Length of the reads since a head's or a body's last piece began, but for the first one."""
         self._long_read = False
         """What was read last could hold a head over the limit."""
         self._in_head = False
+        self._biting = False
+        """A long read is being parsed in bites."""
+        self._held = b""
+        """Read, but not parsed yet: enough requests wait."""
+        self._declined: Exchange | None = None
+        """A request that offered an upgrade, where the parser stopped after its head."""
         self._receiving: Exchange | None = None
         """The request whose body is arriving."""
         self._current: Exchange | None = None
@@ -95,25 +143,63 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self.server.connections.add(self)
         self.deadline_s = self.server.now_s + self.server.header_timeout_s
-        if len(self.server.connections) > self.server.settings.connections:
+        excess = len(self.server.connections) - self.server.settings.connections
+        if excess > REFUSED_CONNECTIONS:
+            self.transport.abort()
+        elif excess > 0:
             self._refuse_and_close(Overloaded("Too many connections.", retry_after_ms=1000))
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
+            if self._lingers_until_s:
+                self.deadline_s = min(self.server.now_s + LINGER_S, self._lingers_until_s)
+            return
+        if len(data) > BITE_BYTES and not self._biting:
+            self._bite(data)
             return
         self._long_read = len(data) > self.server.settings.header_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserCallbackError:
+            log.exception("a request's head could not be handled")
+            self.transport.abort()
+            return
         except httptools.HttpParserError:
             self._broken(BadRequest("The request is not valid HTTP/1.1."))
-        if self._receiving is not None:
-            self._receiving.receive(self._pieces)
-        elif self._in_head:
-            self._fed_bytes += len(data)
-            if self._fed_bytes - len(data) > self.server.settings.header_bytes:
-                self._broken(wire.HeadTooLarge("The request's head is too large."))
+        receiving = self._receiving
+        if receiving is not None and self._pieces:
+            self._fed_bytes = 0
+            receiving.receive(self._pieces)
+            if receiving is not self._current and self._queue:
+                self._pause_reading()
+        elif self._in_head or receiving is not None:
+            self._count(len(data))
+
+    def _bite(self, data: bytes) -> None:
+        """Parses a long read in bites, to stop as soon as enough requests wait: it may hold thousands."""
+        self._biting = True
+        position = 0
+        while position < len(data) and not self._deaf:
+            if self._paused_reading:
+                self._held = data[position:]
+                break
+            rest_bytes = self._receiving.remaining_bytes if self._receiving is not None else None
+            end = position + max(BITE_BYTES, rest_bytes or 0)
+            self.data_received(data[position:end])
+            position = end
+        self._biting = False
+
+    def _count(self, size: int) -> None:
+        """Ends a head, a chunk extension or a trailer that goes on and on.
+
+        Its first read is left out: other requests' bytes may stand there, too.
+        """
+        self._fed_bytes = self._fed_bytes + size if self._fed_bytes else 1
+        if self._fed_bytes > self.server.settings.header_bytes:
+            self._broken(wire.HeadTooLarge("The request's head or trailer is too large."))
 
     def eof_received(self) -> bool:
         # Half-closed clients exist, but a FIN with a reply pending is how most libraries hang up.
@@ -129,11 +215,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
+        self._watch_unsent()
         if self._current is not None:
             self._current.pause()
 
     def resume_writing(self) -> None:
         self.writing_paused = False
+        self.stall_s = NEVER
         if self._current is not None:
             self._current.resume()
         if self._drained is not None and not self._drained.done():
@@ -149,6 +237,17 @@ class Connection(asyncio.Protocol):
         if self.writing_paused and not self.transport.is_closing():
             self._drained = self.loop.create_future()
             await self._drained
+
+    def _watch_unsent(self) -> None:
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self.stall_s = self.server.now_s + STALL_S
+
+    def check_stall(self) -> None:
+        """Called when `stall_s` has passed: a client that took nothing in that time is given up."""
+        if 0 < self._unsent_bytes <= self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self._watch_unsent()
 
     # --- the parser's callbacks -------------------------------------------------------------------
 
@@ -186,6 +285,9 @@ class Connection(asyncio.Protocol):
             exchange.keep_alive = False
             exchange.refuse(fault)
             self._deaf = True
+        if b"upgrade" in fields and parser.should_upgrade():
+            # The parser takes what follows for another protocol: the request's body is still to come.
+            self._declined, self._receiving = exchange, None
         if self._current is None:
             self._start(exchange)
         else:
@@ -221,12 +323,19 @@ class Connection(asyncio.Protocol):
             if found.takes_rest:
                 exchange.parameter = parameter(found, exchange.path)
         else:
-            fault = None if self.server.cors.preflight(exchange) else found
+            fault = None if self.server.is_preflight(exchange) else found
             limit_bytes = 0
+            if exchange.method == b"CONNECT":
+                # The parser takes what follows for a tunnel's bytes, another one might for a body.
+                exchange.keep_alive = False
         length = fields.get(b"content-length")
         if length is not None:
-            exchange.remaining_bytes = int(length)
-            if fault is None and exchange.remaining_bytes > limit_bytes:
+            try:
+                exchange.remaining_bytes = announced_bytes = int(length)
+            except ValueError:  # Python does not read thousands of zeros
+                fault, announced_bytes = BadRequest("The content-length is too long."), 0
+                exchange.keep_alive = False
+            if fault is None and announced_bytes > limit_bytes:
                 fault = too_large(limit_bytes)
         elif b"transfer-encoding" in fields:
             exchange.remaining_bytes = None
@@ -235,10 +344,28 @@ class Connection(asyncio.Protocol):
 
     def _wait_in_line(self, exchange: Exchange) -> None:
         self._queue.append(exchange)
-        if len(self._queue) >= PIPELINED and not self._paused_reading:
-            # A hang-up goes unseen meanwhile; only a client that floods its pipeline gets here.
+        if len(self._queue) >= PIPELINED:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        # A hang-up goes unseen meanwhile; only a client that floods its pipeline gets here.
+        if not self._paused_reading:
             self._paused_reading = True
+            self.deadline_s = NEVER
             self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._paused_reading = False
+        if self._receiving is not None:
+            self.deadline_s = self.server.now_s + self.server.body_timeout_s
+        elif self._in_head:
+            self.deadline_s = self.server.now_s + self.server.header_timeout_s
+        self.transport.resume_reading()
+        if self._held:
+            held, self._held = self._held, b""
+            self._bite(held)
 
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
@@ -268,6 +395,8 @@ class Connection(asyncio.Protocol):
             except Exception:
                 log.exception("request %s failed", exchange.request_id)
                 self.server.answer_error(exchange, InternalError("The server had an error. It is logged."))
+            if self.writing_paused and not exchange.gone:
+                await self.writable()  # else the replies to a pipeline that nobody reads would pile up
             if not self._finished(exchange):
                 return
 
@@ -276,19 +405,18 @@ class Connection(asyncio.Protocol):
         self._current = None
         if exchange.gone or not exchange.ended:
             # An unended reply cannot be followed by another.
-            self.transport.close()
+            self._close()
             return False
         if self._closing or not exchange.keep_alive:
             if exchange.complete and not self._deaf:
-                self.transport.close()
+                self._close()
             else:
                 self._linger()
             return False
         if self._queue:
             self._current = self._queue.popleft()
             if self._paused_reading and not self._queue:
-                self._paused_reading = False
-                self.transport.resume_reading()
+                self._resume_reading()
         elif self._receiving is None and not self._in_head:
             self.deadline_s = self.server.now_s + self.server.idle_timeout_s
         return True
@@ -297,10 +425,15 @@ class Connection(asyncio.Protocol):
         """Ends our side and reads on for a while: closing with unread bytes would reset the reply away."""
         self._deaf = True
         self.deadline_s = self.server.now_s + LINGER_S
-        if self.transport.can_write_eof():
+        self._lingers_until_s = self.server.now_s + LINGER_MOST_S
+        if self.transport.can_write_eof():  # not with TLS
             self.transport.write_eof()
-        else:
-            self.transport.close()
+
+    def _close(self) -> None:
+        """Closes as soon as the client has taken what was sent."""
+        if not self.writing_paused:
+            self._watch_unsent()
+        self.transport.close()
 
     # --- endings ----------------------------------------------------------------------------------
 
@@ -320,7 +453,10 @@ class Connection(asyncio.Protocol):
         receiving, self._receiving = self._receiving, None
         if receiving is not None:
             receiving.keep_alive = False
-            receiving.refuse(error)
+            if receiving.refusal is None:
+                receiving.refuse(error)
+            if self._current is None:
+                self._linger()  # it was answered before its body had come
         elif self._current is not None:
             self._queue.append(self._stray(error))
         else:
@@ -339,9 +475,16 @@ class Connection(asyncio.Protocol):
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Answers in HTTP/1.1 (Java's client offers h2c on every plain connection) and reads on."""
-        if self._deaf:
+        if self._deaf or self._declined is None:  # a CONNECT
+            self._deaf = True
             return
+        self._receiving, self._declined = self._declined, None
         self._parser = httptools.HttpRequestParser(self)
+        # A new parser does not know where the body ends until it has seen a head.
+        self._deaf = True
+        self._parser.feed_data(wire.framing(self._receiving.fields))
+        self._deaf = False
+        self.deadline_s = self.server.now_s + self.server.body_timeout_s
         if rest:
             self.data_received(rest)
 
@@ -353,19 +496,21 @@ class Connection(asyncio.Protocol):
         elif self._receiving is not None or self._in_head:
             self._broken(RequestTimeout("The request did not arrive in time."))
         else:
-            self.transport.close()
+            self._close()
 
     def stop(self) -> None:
         """Ends the connection after the reply that is under way, at once if there is none."""
         self._closing = True
-        if self._current is None and self._receiving is None:
-            self.transport.close()
-        elif self._current is not None:
+        if self._current is not None:
             self._current.keep_alive = False
+        elif self._receiving is not None:
+            self._linger()  # it was answered before its body had come
+        else:
+            self._close()
 
     def abort(self) -> None:
         """Ends the current request: its stream gets a last event that says why."""
-        if self._current is not None and self._worker is not None:
+        if self._current is not None and self._worker is not None and not self._current.ended:
             self._worker.cancel()
         else:
-            self.transport.close()
+            self._close()

@@ -5,11 +5,7 @@ Callers prove themselves with a bearer token and never with a cookie, so any ori
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from headgate.edge.exchange import Exchange
+from collections.abc import Iterable, Mapping, Sequence
 
 EXPOSED = (
     b"x-request-id, openai-processing-ms, openai-version, retry-after, retry-after-ms, x-should-retry, "
@@ -47,20 +43,15 @@ class Cors:
         )
         return lines if self._any else lines + b"vary: origin\r\n"
 
-    def preflight(self, exchange: Exchange) -> bytes | None:
-        """Header lines for the reply to an OPTIONS request, or None when there is no such path."""
-        if exchange.method != b"OPTIONS":
-            return None
-        methods = exchange.connection.server.routes.methods(exchange.path)
-        if not methods:
-            return None
+    def preflight(self, methods: Iterable[bytes], fields: Mapping[bytes, bytes]) -> bytes:
+        """Header lines for the reply to an OPTIONS request on a path with these methods."""
         names = b", ".join(sorted((*methods, b"OPTIONS")))
         lines = b"allow: %b\r\n" % names
-        origin = exchange.fields.get(b"origin")
+        origin = fields.get(b"origin")
         if origin is None or not self.allows(origin):
             return lines
         # An asked-for header list is echoed only as far as it is made of token characters.
-        asked = exchange.fields.get(b"access-control-request-headers", b"authorization, content-type")
+        asked = fields.get(b"access-control-request-headers", b"authorization, content-type")
         wanted = bytes(octet for octet in asked if octet in _LIST_OCTETS)[:4096]
         return lines + (
             b"access-control-allow-methods: %b\r\n"

@@ -9,20 +9,42 @@ import asyncio
 import zlib
 from itertools import count
 from os import urandom
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from headgate.core.errors import ApiError, BadRequest, TooLarge
 from headgate.core.ports import Throttle
-from headgate.edge.limits import DISCARD_BYTES, INFLATE_STEP_BYTES, JOIN_BYTES
+from headgate.edge.cors import Cors
+from headgate.edge.limits import DISCARD_BYTES, INFLATE_READ_BYTES, INFLATE_STEP_BYTES, JOIN_BYTES
 from headgate.edge.route import Route
 from headgate.edge.wire import BODILESS, LAST_CHUNK, chunk, split_target, status_line
-
-if TYPE_CHECKING:
-    from headgate.edge.connection import Connection
 
 # Unique across restarts by its random half, cheap by its counted half; it is a name, not a secret.
 _ID_PREFIX = f"req_{urandom(8).hex()}"
 _id_counter = count(1)
+
+
+class House(Protocol):
+    """What every reply says of the server."""
+
+    date_header: bytes
+    cors: Cors
+
+
+class Channel(Protocol):
+    """What an exchange needs of its connection."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    writing_paused: bool
+
+    @property
+    def server(self) -> House: ...
+
+    def send(self, data: bytes) -> None:
+        """Queues bytes for the client."""
+
+    async def writable(self) -> None:
+        """Waits until the client has taken most of what was sent."""
 
 
 class Exchange:
@@ -43,6 +65,8 @@ class Exchange:
     """What is announced and has not come; None when it is not known (chunked)."""
     begun = False
     """The reply's status line has been sent."""
+    is_event_stream = False
+    """The reply that has begun can carry an error as its last event."""
     ended = False
     """The reply is complete."""
     _framed = False
@@ -51,7 +75,7 @@ class Exchange:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Channel,
         method: bytes,
         version: str,
         target: bytes,
@@ -89,7 +113,7 @@ class Exchange:
     async def body(self) -> bytes:
         """The whole request body, unpacked; raises ApiError when it is too large, slow or broken."""
         if not self.complete and self.refusal is None:
-            if b"expect" in self.fields:
+            if b"expect" in self.fields and self.version == "1.1":
                 self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._waiter = self.connection.loop.create_future()
             await self._waiter
@@ -164,6 +188,7 @@ class Exchange:
     def begin(self, status: int, headers: bytes, length: int | None = None) -> None:
         """Starts a reply whose body follows; `length` in bytes when known, else chunked."""
         self.begun = True
+        self.is_event_stream = b"text/event-stream" in headers
         if length is not None:
             framing = b"content-length: %d\r\n" % length
         elif self.version == "1.1":
@@ -237,12 +262,15 @@ async def inflate(data: bytes, limit_bytes: int) -> bytes:
     when it is broken or cut short."""
     unpacker = zlib.decompressobj(wbits=31)
     pieces: list[bytes] = []
-    total = 0
+    total = position = 0
     try:
         while not unpacker.eof:
-            piece = unpacker.decompress(data, INFLATE_STEP_BYTES)
-            data = unpacker.unconsumed_tail
-            if not piece and not data and not unpacker.eof:
+            packed = unpacker.unconsumed_tail
+            if not packed:
+                packed = data[position : position + INFLATE_READ_BYTES]
+                position += len(packed)
+            piece = unpacker.decompress(packed, INFLATE_STEP_BYTES)
+            if not piece and not packed:
                 raise BadRequest("The gzip request body is cut short.")
             total += len(piece)
             if total > limit_bytes:
@@ -251,6 +279,6 @@ async def inflate(data: bytes, limit_bytes: int) -> bytes:
             await asyncio.sleep(0)
     except zlib.error:
         raise BadRequest("The request body is not valid gzip.") from None
-    if unpacker.unused_data:
+    if unpacker.unused_data or position < len(data):
         raise BadRequest("The gzip request body is followed by other bytes.")
     return b"".join(pieces)

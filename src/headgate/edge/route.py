@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -11,10 +11,8 @@ import msgspec
 from headgate.core.errors import ApiError, MethodNotAllowed, NotFound
 from headgate.edge.wire import split_target
 
-if TYPE_CHECKING:
-    from headgate.edge.exchange import Exchange
-
-Handler = Callable[["Exchange"], Awaitable[None]]
+Handler = Callable[[Any], Awaitable[None]]
+"""Answers one exchange: the gateway knows it as a port, the ASGI bridge as the edge's own class."""
 
 
 class Route(msgspec.Struct, frozen=True):

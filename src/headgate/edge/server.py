@@ -48,7 +48,14 @@ class Server:
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Starts accepting; returns the address and port really bound (port 0 takes a free one)."""
         listener = await self.loop.create_server(
-            lambda: Connection(self), host, port, ssl=tls, backlog=BACKLOG, reuse_address=True
+            lambda: Connection(self),
+            host,
+            port,
+            ssl=tls,
+            backlog=BACKLOG,
+            reuse_address=True,
+            ssl_handshake_timeout=self.header_timeout_s if tls else None,
+            ssl_shutdown_timeout=LINGER_S if tls else None,
         )
         self._listeners.append(listener)
         bound = listener.sockets[0].getsockname()
@@ -82,20 +89,25 @@ class Server:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied.wait(), limit_s)
 
+    def is_preflight(self, exchange: Exchange) -> bool:
+        """Whether a request without a route of its own is a browser's question before another."""
+        return exchange.method == b"OPTIONS" and bool(self.routes.methods(exchange.path))
+
     def answer_directly(self, exchange: Exchange) -> None:
         """Answers a request that reaches no handler: a refusal or a preflight."""
         if exchange.refusal is not None:
             self.answer_error(exchange, exchange.refusal)
         else:
-            exchange.reply(204, self.cors.preflight(exchange) or b"", b"")
+            exchange.reply(204, self.cors.preflight(self.routes.methods(exchange.path), exchange.fields), b"")
 
     def answer_error(self, exchange: Exchange, error: ApiError) -> None:
         """Tells the client about `error`: as a reply, or as the last event of a stream that has begun."""
         if exchange.gone or exchange.ended:
             return
         if exchange.begun:
-            exchange.finish(error.event())
-            return
+            if exchange.is_event_stream:
+                exchange.finish(error.event())
+            return  # any other reply is cut off: whatever we added would be taken for a part of it
         headers = b"".join((JSON, *(b"%b: %b\r\n" % line for line in error.headers())))
         if error.status == 405 and exchange.path:
             allowed = b", ".join(sorted(self.routes.methods(exchange.path)))
@@ -108,4 +120,6 @@ class Server:
         for connection in list(self.connections):
             if connection.deadline_s < now_s:
                 connection.expire()
+            if connection.stall_s < now_s:
+                connection.check_stall()
         self._ticker = self.loop.call_later(TICK_S, self._tick)

@@ -6,6 +6,7 @@ and bare CR or LF; the checks here are the ones it leaves out (RFC 9112, section
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from headgate.core.errors import ApiError, BadRequest
@@ -131,12 +132,22 @@ def soft_fault(fields: dict[bytes, bytes]) -> ApiError | None:
     return None
 
 
+def framing(fields: dict[bytes, bytes]) -> bytes:
+    """The head of a request whose body is as long as that of the one with these fields."""
+    named = (name for name in (b"content-length", b"transfer-encoding") if name in fields)
+    return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % (name, fields[name]) for name in named)
+
+
+_AUTHORITY = re.compile(rb"[^/?#]*")
+
+
 def split_target(target: bytes) -> tuple[bytes, bytes]:
     """Path and query of a request target; the authority of an absolute one is ignored, as Host is."""
     if not target.startswith(b"/"):
         _, mark, rest = target.partition(b"://")
         if mark:
-            slash = rest.find(b"/")
-            target = rest[slash:] if slash >= 0 else b"/"
+            target = _AUTHORITY.sub(b"", rest, count=1)
+            if not target.startswith(b"/"):
+                target = b"/" + target
     path, _, query = target.partition(b"?")
     return path, query
