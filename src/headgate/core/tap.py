@@ -9,24 +9,33 @@ import re
 
 import msgspec
 
+from headgate.core.errors import UpstreamFailed
 from headgate.core.estimate import estimate_prompt_tokens, estimate_tokens
 from headgate.core.sse import DONE, events, payload
-from headgate.core.usage import Source, Usage, UsageObject
+from headgate.core.usage import Source, Usage, UsageObject, odd_usage
 
 KEPT_BYTES = 32_768
 """Raw events kept per stream for an estimate, folded into a running count when full."""
 
+USAGE_TRIES = 4
+"""Objects called `usage` that are looked at in a large reply's tail: OpenAI's is the last one."""
+
+USAGE_BRACES = 16
+"""Closing braces that are tried as the end of one: it holds two objects, vendors add a few."""
+
 # Upstreams that were asked for usage send `"usage":null` in every other chunk.
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
-
 
 _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
 # What a model says, in content, reasoning, tool calls and legacy completions.
-_SAID = re.compile(rb'"(?:content|reasoning_content|refusal|name|arguments|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_SAID = re.compile(
+    rb'"(?:content|reasoning_content|refusal|name|arguments|text)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
+)
 
 
 _NULL = msgspec.Raw(b"null")
+_EMPTY = msgspec.Raw(b"[]")
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -35,30 +44,45 @@ class _Chunk(msgspec.Struct, gc=False):
     error: msgspec.Raw = _NULL
 
 
+class _OddChunk(msgspec.Struct, gc=False):
+    choices: msgspec.Raw = _NULL
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+
+
 class _Whole(msgspec.Struct, gc=False):
     usage: UsageObject | None = None
+    error: msgspec.Raw = _NULL
+
+
+class _OddWhole(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_odd_chunk = msgspec.json.Decoder(_OddChunk).decode
 _decode_whole = msgspec.json.Decoder(_Whole).decode
-_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_odd_whole = msgspec.json.Decoder(_OddWhole).decode
 
 
 class StreamTap:
     """Reads along with one stream."""
 
     __slots__ = (
-        "_estimated_tokens", "_kept", "_kept_bytes", "_last", "_prompt_bytes", "_withhold_usage",
-        "done", "error", "malformed", "usage",
+        "_choices", "_estimated_tokens", "_finish_reasons", "_kept", "_kept_bytes", "_prompt_bytes",
+        "_usage_chunk", "_withhold_usage", "done", "error", "malformed", "usage",
     )  # fmt: skip
 
-    def __init__(self, *, withhold_usage: bool, prompt_bytes: int) -> None:
+    def __init__(self, *, withhold_usage: bool, prompt_bytes: int, choices: int = 1) -> None:
         self._withhold_usage = withhold_usage
         self._prompt_bytes = prompt_bytes
+        self._choices = choices
+        self._finish_reasons = 0
+        self._usage_chunk = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._estimated_tokens = 0
-        self._last = b""
         self.usage: Usage | None = None
         """The last usage that was reported."""
         self.error: bytes | None = None
@@ -93,8 +117,9 @@ class StreamTap:
 
     @property
     def finished(self) -> bool:
-        """The model has said why it stopped, so that a stream without `[DONE]` is complete all the same."""
-        return self.usage is not None or _FINISH_REASON.search(self._last) is not None
+        """Every choice has said why it stopped: a stream without `[DONE]` is complete all the same."""
+        self._fold()
+        return self._usage_chunk or self._finish_reasons >= self._choices
 
     def _look(self, event: bytes) -> bytes:
         data = payload(event)
@@ -118,27 +143,41 @@ class StreamTap:
         if chunk.usage is not None:
             self.usage = chunk.usage.counted()
             if not chunk.choices:
+                self._usage_chunk = True
                 return b"" if self._withhold_usage else event
         self._keep(event)
         return event
 
     def _odd(self, event: bytes, data: bytes) -> bytes:
         """JSON, but not as we know it: an object passes, for vendors extend it; anything else is left out."""
-        if data.lstrip().startswith(b"{"):
-            return event
-        self.malformed += 1
-        return b""
+        try:
+            chunk = _decode_odd_chunk(data)
+        except msgspec.ValidationError:
+            self.malformed += 1
+            return b""
+        if chunk.error != _NULL:
+            self.error = data
+            return b""
+        usage = odd_usage(chunk.usage)
+        if usage is not None:
+            self.usage = usage
+            if chunk.choices in (_NULL, _EMPTY):
+                self._usage_chunk = True
+                return b"" if self._withhold_usage else event
+        self._keep(event)
+        return event
 
     def _keep(self, block: bytes) -> None:
-        self._last = block
         self._kept.append(block)
         self._kept_bytes += len(block)
         if self._kept_bytes > KEPT_BYTES:
             self._fold()
 
     def _fold(self) -> None:
+        raw = b"".join(self._kept)
+        self._finish_reasons += len(_FINISH_REASON.findall(raw))
         if self.usage is None:
-            self._estimated_tokens += said_tokens(b"".join(self._kept))
+            self._estimated_tokens += said_tokens(raw)
         self._kept = []
         self._kept_bytes = 0
 
@@ -171,15 +210,22 @@ def _plain_bytes(block: bytes) -> int:
 def whole_usage(body: bytes, prompt_bytes: int) -> Usage:
     """The usage of a whole reply, reported or else estimated.
 
-    Raises msgspec.DecodeError when the body is not JSON; what the upstream meant is then unknown.
+    Raises msgspec.DecodeError when the body is not JSON (what the upstream meant is then unknown), and
+    UpstreamFailed when it is an error in spite of its status.
     """
+    usage: Usage | None
     try:
-        usage = _decode_whole(body).usage
+        whole = _decode_whole(body)
+        error = whole.error
+        usage = whole.usage.counted() if whole.usage is not None else None
     except msgspec.ValidationError:
-        usage = None
-        _decode_any(body)
+        odd = _decode_odd_whole(body)
+        error = odd.error
+        usage = odd_usage(odd.usage)
+    if error != _NULL:
+        raise UpstreamFailed("The upstream reported an error.")
     if usage is not None:
-        return usage.counted()
+        return usage
     return Usage(
         Source.ESTIMATED,
         input_tokens=estimate_prompt_tokens(prompt_bytes),
@@ -194,23 +240,30 @@ def partial_usage(prompt_bytes: int) -> Usage:
 
 def tail_usage(tail: bytes, body_bytes: int, prompt_bytes: int) -> Usage:
     """The usage of a reply too large to keep, looked for in its last bytes, where OpenAI puts it."""
-    start = tail.rfind(b'"usage"')
-    while start >= 0:
-        opening = tail.find(b"{", start)
-        end = tail.rfind(b"}")
-        # The object ends at some brace after it opens: the first that makes it whole JSON is the one.
-        close = tail.find(b"}", opening)
-        while opening >= 0 and 0 <= close <= end:
-            try:
-                return msgspec.json.decode(tail[opening : close + 1], type=UsageObject).counted()
-            except msgspec.DecodeError:
-                close = tail.find(b"}", close + 1)
-        start = tail.rfind(b'"usage"', 0, start)
+    found = [match.end() - 1 for match in _USAGE_OBJECT.finditer(tail)]
+    for opening in reversed(found[-USAGE_TRIES:]):
+        usage = _object_at(tail, opening)
+        if usage is not None:
+            return usage
     return Usage(
         Source.ESTIMATED,
         input_tokens=estimate_prompt_tokens(prompt_bytes),
         output_tokens=estimate_prompt_tokens(body_bytes),
     )
+
+
+def _object_at(text: bytes, opening: int) -> Usage | None:
+    """The usage object that opens there: up to the first brace that makes it whole JSON."""
+    close = opening
+    for _ in range(USAGE_BRACES):
+        close = text.find(b"}", close + 1)
+        if close < 0:
+            return None
+        try:
+            return odd_usage(text[opening : close + 1])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # a brace of an object inside
+    return None
 
 
 def said_tokens(raw: bytes) -> int:

@@ -57,8 +57,28 @@ class UsageObject(msgspec.Struct, gc=False):
         reasoning = self.completion_tokens_details
         return Usage(
             Source.REPORTED,
-            self.prompt_tokens or 0,
-            (cached.cached_tokens or 0) if cached is not None else 0,
-            self.completion_tokens or 0,
-            (reasoning.reasoning_tokens or 0) if reasoning is not None else 0,
+            _count(self.prompt_tokens),
+            _count(cached.cached_tokens) if cached is not None else 0,
+            _count(self.completion_tokens),
+            _count(reasoning.reasoning_tokens) if reasoning is not None else 0,
         )
+
+
+def odd_usage(raw: bytes) -> Usage | None:
+    """The counts in a `usage` that bends OpenAI's types, as far as they can be read; None for no object."""
+    found = msgspec.json.decode(raw)
+    if not isinstance(found, dict):
+        return None
+    cached, reasoning = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
+    return Usage(
+        Source.REPORTED,
+        _count(found.get("prompt_tokens")),
+        _count(cached.get("cached_tokens")) if isinstance(cached, dict) else 0,
+        _count(found.get("completion_tokens")),
+        _count(reasoning.get("reasoning_tokens")) if isinstance(reasoning, dict) else 0,
+    )
+
+
+def _count(value: object) -> int:
+    """A count as it may be added up: what is no number, or below zero, counts for nothing."""
+    return int(value) if isinstance(value, int | float) and 0 < value < 2**63 else 0

@@ -60,7 +60,7 @@ async def relay_whole(
         usage = whole_usage(body, prompt_bytes)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         attempt.settle(Outcome.FAILED, UNKNOWN_USAGE)
-        raise UpstreamFailed("The upstream's reply is not valid JSON.") from None
+        raise UpstreamFailed("The upstream's reply is not a JSON object.") from None
     attempt.settle(Outcome.OK, usage)
     exchange.reply(200, headers, body)
 
