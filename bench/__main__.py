@@ -35,6 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAMES", help="contestants, comma-separated (nginx, headgate, ...)")
     parser.add_argument("--rounds", type=int, default=7, help="how often A B A B ... goes round (default 7)")
     parser.add_argument("--seconds", type=float, default=3, help="how long one turn lasts (default 3)")
+    parser.add_argument("--nice", type=int, default=0, help="priority on a busy machine, like -15 (as root)")
     parser.add_argument("--model", type=Path, default=starter.MODEL, help="GGUF for the starter measure")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
     return parser.parse_args()
@@ -52,6 +53,8 @@ def main() -> None:
     machine.raise_descriptor_limit()
     machine.make_cache()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if chosen.nice:
+        machine.set_priority(chosen.nice)
     plan = Plan(chosen.rounds, chosen.seconds)
     rows: list[Row] = []
     if STARTER in wanted:

@@ -31,6 +31,14 @@ def leave_the_contestants_core() -> None:
     os.sched_setaffinity(0, set(_CORES[1:]))
 
 
+def set_priority(nice: int) -> None:
+    """Sets the niceness of this process and its children-to-be, and of its session where that counts."""
+    os.nice(nice)
+    autogroup = Path("/proc/self/autogroup")
+    if autogroup.exists():
+        autogroup.write_text(str(nice))
+
+
 def raise_descriptor_limit() -> None:
     """Lets this process and its children open as many descriptors as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -18,7 +18,7 @@ START_TIMEOUT_S = 180  # LiteLLM imports for many seconds, more on a busy machin
 
 
 class Server:
-    """A contestant's running process tree, in a process group of its own on the contestant's core."""
+    """A contestant's running process tree on the contestant's core."""
 
     def __init__(self, contestant: Contestant) -> None:
         self.contestant = contestant
@@ -37,7 +37,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                process_group=0,  # Ctrl-C is for the bench, which then ends it
             )
         self.pid = self._process.pid
         try:
