@@ -6,12 +6,15 @@ Knows nothing of the pool; `pooled` at the end is the one place where both meet.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
+import stat
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import cast
 
 from headgate.backends.pool import Limits, Pool
 from headgate.backends.proxy import Proxy
@@ -56,6 +59,15 @@ class Line:
         except ConnectionError:
             pass
 
+    def stop_reading(self) -> None:
+        """Leaves what comes to the kernel, until its buffers are full."""
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    def shut_down(self) -> None:
+        """Closes both ways in the kernel at once: the other side's loop has had no turn to see it."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as raw:
+            raw.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Ends the connection properly."""
         self.writer.close()
@@ -96,6 +108,10 @@ class Upstream:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
             port = self._server.sockets[0].getsockname()[1]
             self.address = Address(host, port, tls is not None)
+
+    async def ended(self) -> None:
+        """Waits until every script so far has ended, which most do when their connection is closed."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """Stops; a script that failed fails the test here."""
@@ -150,5 +166,32 @@ async def pooled(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Gives the loop turns until something is so; the test's own time limit ends it."""
-    while not condition():  # noqa: ASYNC110 -- what is waited for has no event of its own
+    while True:
+        if condition():
+            return
         await asyncio.sleep(0.001)
+
+
+def open_sockets() -> int:
+    """How many sockets this process has open."""
+    sockets = 0
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 -- names, not paths
+        try:
+            sockets += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
+        except OSError:
+            pass  # the one that listed the others
+    return sockets
+
+
+@contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port that takes no more connections and refuses none: connecting hangs."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

@@ -500,3 +500,39 @@ def test_a_mutated_reply_ends_in_a_reply_or_an_error(data: bytes, changes: list[
         at = place % (len(data) + 1)
         data = data[:at] + replacement + data[at + 1 :]
     run(exchange([data] if data else []))
+
+
+# --- how long a connection may lie idle ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "ticks"),
+    [
+        (b"", 61),
+        (b"keep-alive: timeout=5, max=100\r\n", 5),
+        (b"Keep-Alive: max=100, timeout = 5\r\n", 5),
+        (b"keep-alive: timeout=1\r\n", 1),
+        (b"keep-alive: timeout=0\r\n", 1),
+        (b"keep-alive: timeout=600\r\n", 61),
+        (b"keep-alive: max=5\r\n", 61),
+        (b"keep-alive: timeout=soon\r\n", 61),
+    ],
+)
+def test_an_idle_connection_is_closed_before_its_upstream_does(said: bytes, ticks: int) -> None:
+    async def main() -> None:
+        pool = FakePool()
+        transport = FakeTransport()
+        connection = Connection(pool, asyncio.get_running_loop(), 60_000)
+        connection.connection_made(cast("asyncio.Transport", transport))
+        waiter = connection.ask(GET, b"")
+        connection.data_received(b"HTTP/1.1 200 OK\r\n" + said + b"content-length: 2\r\n\r\nok")
+        waiter.result().close()
+        assert pool.told == ["keep"]
+        ticked = 0
+        while not transport.aborted:
+            connection.tick(1000, 1, 1)
+            ticked += 1
+        assert ticked == ticks
+        assert pool.told == ["keep", "forget"]
+
+    run(main())

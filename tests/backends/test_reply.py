@@ -75,7 +75,7 @@ def test_one_header_is_found_without_the_others() -> None:
         assert reply.headers == split_head(HEAD)
         assert reply.headers is reply.headers
         with pytest.raises(AttributeError):
-            reply.trailers  # type: ignore[attr-defined]  # noqa: B018
+            reply.trailers  # noqa: B018
 
     with_reply(check)
 

@@ -220,8 +220,7 @@ class Connection(asyncio.Protocol):
                 try:
                     reply.on_bytes(body)
                 except Exception as error:  # noqa: BLE001 -- the reader's own: its pump raises it
-                    reply.fail(error)
-                    reply.close()
+                    reply.refuse(error)
                     return
         if before == HEAD:
             waiter = self._waiter

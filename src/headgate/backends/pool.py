@@ -68,6 +68,16 @@ class Pool:
     def __repr__(self) -> str:
         return f"Pool({self._address!r})"
 
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, idle and busy."""
+        return len(self._all)
+
     async def send(self, head: bytes, body: bytes, *, fresh: bool = False) -> Reply:
         """Sends one request and returns when the reply's head has arrived (`core.ports.Pool.send`)."""
         if fresh or not self._idle:

@@ -107,12 +107,12 @@ class Reply:
         try:
             if self._waiting:
                 on_bytes(self.take())
-            if self._error is not None:
-                raise self._error
-            if not self.complete:
+            if not self.complete and self._error is None:
                 self._end = channel.loop.create_future()
                 self.on_bytes = on_bytes
                 await self._end
+            if self._error is not None:
+                raise self._error
         except BaseException:
             # Nobody wants the rest: closed now, and so the upstream learns.
             self.close()
@@ -167,19 +167,23 @@ class Reply:
             self._channel.pause()
 
     def finish(self) -> None:
-        """The body is complete, and all of it was handed on."""
+        """Nothing more will come: whoever pumps goes on."""
         end = self._end
         if end is not None and not end.done():
             end.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """The body will never be complete, or its reader cannot take it."""
+        """The body will never be complete."""
         if self._error is None:
             self._error = error
+        self.finish()
+
+    def refuse(self, error: Exception) -> None:
+        """Its reader could not take the bytes; what it raised goes before any other error."""
+        self._error = error
         self.on_bytes = None
-        end = self._end
-        if end is not None and not end.done():
-            end.set_exception(error)
+        self.close()
+        self.finish()
 
 
 def split_head(head: bytes) -> list[tuple[bytes, bytes]]:
