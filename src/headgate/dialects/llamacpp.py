@@ -275,4 +275,4 @@ def _plan(
             param="logprobs",
             code="invalid_parameter_combination",
         )
-    return ReplyPlan(None, offer.legacy, top)
+    return ReplyPlan(None, offer.legacy, top, single=not offer.many)

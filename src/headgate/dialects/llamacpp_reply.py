@@ -120,6 +120,8 @@ class ReplyPlan(msgspec.Struct, frozen=True):
     """The client speaks of `functions`: a call is told as `function_call`."""
     top_logprobs: int | None = None
     """How many alternatives the client wants at each token; None where no log probabilities are wanted."""
+    single: bool = False
+    """One call at most: llama.cpp may read several where it was told not to."""
 
 
 class _Choice:
@@ -253,8 +255,7 @@ class Reply:
         for place, call in enumerate(calls):
             index = place if call.index is None else call.index
             state.calls = max(state.calls, index + 1)
-            # The old form has room for one.
-            if not self._plan.legacy or index == 0:
+            if index == 0 or not self._plan.single:
                 function = call.function
                 deltas.append(self._call_delta(index, call.id, function.name, function.arguments or ""))
         return deltas
