@@ -15,32 +15,20 @@ import httptools
 from headgate.core.errors import ApiError, BadRequest, InternalError, Overloaded, RequestTimeout
 from headgate.core.settings import Server as Settings
 from headgate.edge import wire
-from headgate.edge.exchange import Exchange, House, too_large
-from headgate.edge.limits import (
-    BITE_BYTES,
-    LINGER_MOST_S,
-    LINGER_S,
-    PIPELINED,
-    REFUSED_CONNECTIONS,
-    STALL_S,
-    WRITE_BUFFER_BYTES,
-)
+from headgate.edge.exchange import Exchange, House, stray, too_large
+from headgate.edge.limits import BITE_BYTES, PIPELINED, REFUSED_CONNECTIONS, WRITE_BUFFER_BYTES
+from headgate.edge.outflow import NEVER, Clock, Outflow
 from headgate.edge.route import Route, Routes, parameter
 
 log = logging.getLogger("headgate.edge")
 
-NEVER = float("inf")
 
-
-class Host(House, Protocol):
+class Host(House, Clock, Protocol):
     """What a connection needs of the server that accepted it."""
 
-    loop: asyncio.AbstractEventLoop
     settings: Settings
     routes: Routes
     connections: set[Connection]
-    now_s: float
-    """The coarse clock."""
     header_timeout_s: float
     body_timeout_s: float
     idle_timeout_s: float
@@ -58,51 +46,19 @@ class Host(House, Protocol):
         """A connection has ended."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Outflow):
     """The protocol of one accepted socket; also the parser's callback object."""
 
     __slots__ = (
-        "_arrival",
-        "_biting",
-        "_closing",
-        "_current",
-        "_deaf",
-        "_declined",
-        "_drained",
-        "_fed_bytes",
-        "_held",
-        "_in_head",
-        "_lines",
-        "_lingers_until_s",
-        "_long_read",
-        "_parser",
-        "_paused_reading",
-        "_pieces",
-        "_queue",
-        "_receiving",
-        "_unsent_bytes",
-        "_url",
-        "_worker",
-        "deadline_s",
-        "loop",
+        "_arrival", "_biting", "_closing", "_declined", "_fed_bytes", "_held", "_in_head", "_lines",
+        "_long_read", "_parser", "_paused_reading", "_pieces", "_queue", "_receiving", "_url", "_worker",
         "on_body",
-        "server",
-        "stall_s",
-        "transport",
-        "writing_paused",
-    )
+    )  # fmt: skip
+
+    server: Host
 
     def __init__(self, server: Host) -> None:
-        self.server = server
-        self.loop = server.loop
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.deadline_s = NEVER
-        """On the server's coarse clock."""
-        self.stall_s = NEVER
-        """When a client that does not read has to have taken something; on the same clock."""
-        self._unsent_bytes = 0
-        self._lingers_until_s = 0.0
-        self.writing_paused = False
+        super().__init__(server)
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
         """Called by the parser, straight into the list: no Python frame for each piece."""
@@ -122,18 +78,13 @@ class Connection(asyncio.Protocol):
         """A request that offered an upgrade, where the parser stopped after its head."""
         self._receiving: Exchange | None = None
         """The request whose body is arriving."""
-        self._current: Exchange | None = None
-        """The request that is being answered."""
         self._queue: deque[Exchange] = deque()
         self._worker: asyncio.Task[None] | None = None
         """Serves one request after the other: a task for each would cost more than parsing it."""
         self._arrival: asyncio.Future[None] | None = None
         """What the worker waits for between two requests."""
-        self._drained: asyncio.Future[None] | None = None
         self._closing = False
         """The connection ends after the current reply."""
-        self._deaf = False
-        """Nothing that still arrives is looked at."""
         self._paused_reading = False
 
     # --- the socket -------------------------------------------------------------------------------
@@ -147,12 +98,13 @@ class Connection(asyncio.Protocol):
         if excess > REFUSED_CONNECTIONS:
             self.transport.abort()
         elif excess > 0:
-            self._refuse_and_close(Overloaded("Too many connections.", retry_after_ms=1000))
+            error = Overloaded("Too many connections.", retry_after_ms=1000)
+            self.server.answer_error(stray(self, error), error)
+            self._linger()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
-            if self._lingers_until_s:
-                self.deadline_s = min(self.server.now_s + LINGER_S, self._lingers_until_s)
+            self._linger_on()
             return
         if len(data) > BITE_BYTES and not self._biting:
             self._bite(data)
@@ -193,10 +145,7 @@ class Connection(asyncio.Protocol):
         self._biting = False
 
     def _count(self, size: int) -> None:
-        """Ends a head, a chunk extension or a trailer that goes on and on.
-
-        Its first read is left out: other requests' bytes may stand there, too.
-        """
+        """Ends a head or trailer without end; its first read, where others' bytes may stand, is left out."""
         self._fed_bytes = self._fed_bytes + size if self._fed_bytes else 1
         if self._fed_bytes > self.server.settings.header_bytes:
             self._broken(wire.HeadTooLarge("The request's head or trailer is too large."))
@@ -212,42 +161,6 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
         self._parser = cast(httptools.HttpRequestParser, None)  # it points back at us
         del self.on_body
-
-    def pause_writing(self) -> None:
-        self.writing_paused = True
-        self._watch_unsent()
-        if self._current is not None:
-            self._current.pause()
-
-    def resume_writing(self) -> None:
-        self.writing_paused = False
-        self.stall_s = NEVER
-        if self._current is not None:
-            self._current.resume()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-
-    def send(self, data: bytes) -> None:
-        """Queues bytes for the client; after it has gone they go nowhere."""
-        if not self.transport.is_closing():
-            self.transport.write(data)
-
-    async def writable(self) -> None:
-        """Waits until the client has taken most of what was sent."""
-        if self.writing_paused and not self.transport.is_closing():
-            self._drained = self.loop.create_future()
-            await self._drained
-
-    def _watch_unsent(self) -> None:
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        self.stall_s = self.server.now_s + STALL_S
-
-    def check_stall(self) -> None:
-        """Called when `stall_s` has passed: a client that took nothing in that time is given up."""
-        if 0 < self._unsent_bytes <= self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            self._watch_unsent()
 
     # --- the parser's callbacks -------------------------------------------------------------------
 
@@ -277,7 +190,8 @@ class Connection(asyncio.Protocol):
         self.deadline_s = server.now_s + server.body_timeout_s
         fault = wire.head_fault(version, fields, lines)
         if self._long_read or self._fed_bytes or len(lines) > server.settings.header_count:
-            fault = self._head_too_large() or fault
+            settings = server.settings
+            fault = wire.size_fault(self._url, lines, settings.header_bytes, settings.header_count) or fault
         if fault is None:
             exchange.keep_alive = not self._closing and parser.should_keep_alive()
             self._direct(exchange)
@@ -304,13 +218,6 @@ class Connection(asyncio.Protocol):
                 self.deadline_s = self.server.now_s + self.server.idle_timeout_s
 
     # --- requests ---------------------------------------------------------------------------------
-
-    def _head_too_large(self) -> ApiError | None:
-        settings, lines = self.server.settings, self._lines
-        size = len(self._url) + sum([len(name) + len(value) for name, value in lines])
-        if size > settings.header_bytes or len(lines) > settings.header_count:
-            return wire.HeadTooLarge("The request's head is too large.")
-        return None
 
     def _direct(self, exchange: Exchange) -> None:
         """Finds the route and refuses what can be refused by the head alone."""
@@ -421,24 +328,11 @@ class Connection(asyncio.Protocol):
             self.deadline_s = self.server.now_s + self.server.idle_timeout_s
         return True
 
-    def _linger(self) -> None:
-        """Ends our side and reads on for a while: closing with unread bytes would reset the reply away."""
-        self._deaf = True
-        self.deadline_s = self.server.now_s + LINGER_S
-        self._lingers_until_s = self.server.now_s + LINGER_MOST_S
-        if self.transport.can_write_eof():  # not with TLS
-            self.transport.write_eof()
-
-    def _close(self) -> None:
-        """Closes as soon as the client has taken what was sent."""
-        if not self.writing_paused:
-            self._watch_unsent()
-        self.transport.close()
-
     # --- endings ----------------------------------------------------------------------------------
 
     def _hang_up(self) -> None:
         self._queue.clear()
+        self._held = b""
         self._deaf = True
         if self._current is not None:
             self._current.gone = True
@@ -458,20 +352,9 @@ class Connection(asyncio.Protocol):
             if self._current is None:
                 self._linger()  # it was answered before its body had come
         elif self._current is not None:
-            self._queue.append(self._stray(error))
+            self._queue.append(stray(self, error))
         else:
-            self._start(self._stray(error))
-
-    def _stray(self, error: ApiError) -> Exchange:
-        exchange = Exchange(self, b"GET", "1.1", b"", [], {})
-        exchange.keep_alive = False
-        exchange.refuse(error)
-        return exchange
-
-    def _refuse_and_close(self, error: ApiError) -> None:
-        self._deaf = True
-        self.server.answer_error(self._stray(error), error)
-        self._linger()
+            self._start(stray(self, error))
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Answers in HTTP/1.1 (Java's client offers h2c on every plain connection) and reads on."""
@@ -484,7 +367,8 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._parser.feed_data(wire.framing(self._receiving.fields))
         self._deaf = False
-        self.deadline_s = self.server.now_s + self.server.body_timeout_s
+        if self._receiving is not None:
+            self.deadline_s = self.server.now_s + self.server.body_timeout_s
         if rest:
             self.data_received(rest)
 

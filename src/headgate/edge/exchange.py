@@ -252,6 +252,14 @@ class Exchange:
         return lines
 
 
+def stray(channel: Channel, error: ApiError) -> Exchange:
+    """Stands for what was never a request: it is answered with `error`, and the connection ends."""
+    exchange = Exchange(channel, b"GET", "1.1", b"", [], {})
+    exchange.keep_alive = False
+    exchange.refuse(error)
+    return exchange
+
+
 def too_large(limit_bytes: int) -> TooLarge:
     """The error for a body over its endpoint's limit."""
     return TooLarge(f"The request body is too large: the limit here is {limit_bytes} bytes.")

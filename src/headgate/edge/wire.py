@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from itertools import chain
 
 from headgate.core.errors import ApiError, BadRequest
 
@@ -104,6 +105,15 @@ def head_fault(version: str, fields: dict[bytes, bytes], lines: list[tuple[bytes
             return BadRequest("HTTP/1.0 has no transfer-encoding.")
         if transfer.strip().lower() != b"chunked":
             return UnsupportedTransfer("The only transfer-encoding known here is chunked.")
+    return None
+
+
+def size_fault(
+    target: bytes, lines: list[tuple[bytes, bytes]], limit_bytes: int, limit_count: int
+) -> ApiError | None:
+    """The error for a head over its limits, or None."""
+    if len(lines) > limit_count or len(target) + sum(map(len, chain.from_iterable(lines))) > limit_bytes:
+        return HeadTooLarge("The request's head is too large.")
     return None
 
 
