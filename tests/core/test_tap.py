@@ -40,7 +40,7 @@ class SlowReader:
             return
         lines = [line[5:].lstrip() for line in event.decode().split("\n") if line.startswith("data:")]
         data = "\n".join(lines)
-        if not lines:
+        if not lines and all(line[:1] in (b"", b":", b"e", b"r") for line in event.split(b"\n")):
             self.passed += event
         elif data == "[DONE]":
             self.done = True
@@ -162,6 +162,9 @@ malformed_events = st.sampled_from(
         b"data: []\n\n",
         b'data: "error"\n\n',
         b'data: {"usage":{"prompt_tokens":3\n\n',
+        b"<html>\n<body>\n\n",
+        b"dataset: {}\n\n",
+        b": a comment\nand more\n\n",
         b'data: x"error"\n\n',
     ]
 )

@@ -41,6 +41,8 @@ class Exchange(Protocol):
     """What stood for `{id}` in the path; empty where the route has none."""
     begun: bool
     """The reply's status line has been sent; from here an error can only be an event in the stream."""
+    gone: bool
+    """The client has hung up."""
 
     def header(self, name: bytes) -> bytes | None:
         """A request header's value by its lower-case name; lines of the same name are joined by `, `."""
@@ -235,7 +237,8 @@ class Outcome(IntEnum):
     REFUSED = 2
     """The upstream answered with an error status."""
     FAILED = 3
-    """The upstream could not be reached, timed out, broke off or sent an error in the stream."""
+    """The upstream could not be reached, timed out, broke off or sent an error in the stream; or the gate was
+    stopped and its grace period was over."""
     CLIENT_GONE = 4
     """The client left before the end."""
 
@@ -269,14 +272,21 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
 class Journal(Protocol):
     """The record of every attempt that was sent; survives the death of the process."""
 
+    durable: bool
+    """Records have to outlive a power cut too: whoever writes one awaits `flushed` before it acts on it."""
+
     def open(
         self, request_id: str, key_id: str, endpoint: str, model: str, upstream: str, upstream_model: str
     ) -> int:
-        """Records that a request is about to be sent and returns the attempt's number; raises StoreFull."""
+        """Records that a request is about to be sent and returns the attempt's number; raises StoreError."""
         ...
 
     def close(self, attempt: int, outcome: Outcome, status: int, usage: Usage) -> None:
         """Records how it ended. Never raises for want of room: that was kept when it was opened."""
+        ...
+
+    async def flushed(self) -> None:
+        """Returns when all that was recorded before the call is on the disk; raises StoreError if not."""
         ...
 
 

@@ -26,6 +26,9 @@ USAGE_BRACES = 16
 # Upstreams that were asked for usage send `"usage":null` in every other chunk.
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
 
+# Comments, blank lines, fields of the standard. Anything else is no stream, such as a proxy's page of HTML.
+_WITHOUT_DATA = re.compile(rb"(?:(?::[^\r\n]*|(?:event|id|retry)(?::[^\r\n]*)?)?[\r\n])*")
+
 _FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
 # What a model says, in content, reasoning, tool calls and legacy completions.
@@ -90,7 +93,7 @@ class StreamTap:
         self.done = False
         """`[DONE]` has come; it is not passed on."""
         self.malformed = 0
-        """Events left out because their data was not a JSON object."""
+        """Events left out because they were none, or their data was not a JSON object."""
 
     def scan(self, block: bytes) -> bytes:
         """Looks at a block of whole events and returns what the client may see of it."""
@@ -126,7 +129,10 @@ class StreamTap:
         if self.done or self.error is not None:
             return b""
         if data is None:
-            return event  # a comment, or a field that no client of ours reads
+            if _WITHOUT_DATA.fullmatch(event):
+                return event
+            self.malformed += 1
+            return b""
         if data.strip() == b"[DONE]":
             self.done = True
             return b""

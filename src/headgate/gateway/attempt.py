@@ -10,7 +10,7 @@ from headgate.core.errors import (
     ConnectFailed,
     ConnectionLost,
     Overloaded,
-    StoreFull,
+    StoreError,
     UpstreamError,
     UpstreamFailed,
     UpstreamTimedOut,
@@ -24,12 +24,15 @@ from headgate.gateway.route import Target
 ERROR_BODY_BYTES = 65_536
 """An upstream's error above this is not read: nobody writes a longer message."""
 
+RECORD_RETRY_MS = 5000
+"""When to come back to a full disk: somebody has to make room."""
+
 
 class Attempt:
     """A request on its way to one target."""
 
     __slots__ = ("_endpoint", "_exchange", "_journal", "_model", "_number", "_principal", "_target",
-                 "reply", "settled")  # fmt: skip
+                 "durable", "reply", "settled")  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +50,8 @@ class Attempt:
         self._model = model
         self._target = target
         self._number = 0
+        self.durable = journal.durable
+        """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""
         self.settled = True
         """Nothing is open in the journal."""
         self.reply: Reply | None = None
@@ -56,6 +61,8 @@ class Attempt:
         upstream = self._target.upstream
         self._open()
         try:
+            if self.durable:
+                await self.flushed()
             try:
                 self.reply = reply = await upstream.send(outgoing)
             except ConnectionLost as lost:
@@ -65,6 +72,8 @@ class Attempt:
                 # try stays in the journal as unknown.
                 self.settle(Outcome.UNKNOWN, UNKNOWN_USAGE)
                 self._open()
+                if self.durable:
+                    await self.flushed()
                 self.reply = reply = await upstream.send(outgoing, fresh=True)
             if 200 <= reply.status < 300:
                 return reply
@@ -84,6 +93,13 @@ class Attempt:
             status = self.reply.status if self.reply is not None else 0
             self._journal.close(self._number, outcome, status, usage)
 
+    async def flushed(self) -> None:
+        """Returns when what was recorded so far would outlive a power cut; raises Overloaded."""
+        try:
+            await self._journal.flushed()
+        except StoreError:
+            raise cannot_record() from None
+
     def end(self) -> None:
         """Lets go of the reply, and settles what a fault of ours has left open."""
         if self.reply is not None:
@@ -101,15 +117,23 @@ class Attempt:
                 target.upstream.name,
                 target.upstream_model,
             )
-        except StoreFull:
-            raise Overloaded("The server cannot record requests now.", retry_after_ms=5000) from None
+        except StoreError:
+            raise cannot_record() from None
         self.settled = False
 
     async def _refusal(self, reply: Reply) -> ApiError:
         if reply.status < 400:
             return UpstreamFailed("The upstream answered with a redirect.")
-        body = await reply.read(ERROR_BODY_BYTES)
+        try:
+            body = await reply.read(ERROR_BODY_BYTES)
+        except UpstreamError:
+            body = b""  # too long or cut short: the status stands all the same
         return self._target.upstream.dialect.error(reply.status, reply.headers, body)
+
+
+def cannot_record() -> Overloaded:
+    """What a client is told while the journal cannot be written."""
+    return Overloaded("The server cannot record requests now.", retry_after_ms=RECORD_RETRY_MS)
 
 
 def told(error: UpstreamError) -> ApiError:

@@ -13,7 +13,7 @@ from headgate.gateway.admit import Admitted, admit
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authenticate import authenticate
 from headgate.gateway.pulse import Pulse
-from headgate.gateway.relay import relay_whole
+from headgate.gateway.relay import refuse_packed, relay_whole
 from headgate.gateway.route import Models, Target, route
 from headgate.gateway.stream import Pace, Stream
 
@@ -48,6 +48,11 @@ class Gate:
                     await self._stream(exchange, attempt, outgoing, admitted)
                 else:
                     await self._whole(exchange, attempt, outgoing, admitted)
+            except ApiError:
+                if attempt.durable:
+                    attempt.end()
+                    await attempt.flushed()
+                raise
             finally:
                 attempt.end()
                 target.upstream.leave()
@@ -68,25 +73,31 @@ class Gate:
                 now_s=self._clock(),
             )
         except asyncio.CancelledError:
-            attempt.settle(Outcome.CLIENT_GONE, partial_usage(admitted.body_bytes))
+            attempt.settle(cut_off(exchange), partial_usage(admitted.body_bytes))
             raise
 
     async def _stream(
         self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, admitted: Admitted
     ) -> None:
-        tap = StreamTap(withhold_usage=not admitted.wants_usage, prompt_bytes=admitted.body_bytes)
+        tap = StreamTap(
+            withhold_usage=not admitted.wants_usage,
+            prompt_bytes=admitted.body_bytes,
+            # An endpoint whose requests have no `n` gives one answer.
+            choices=getattr(admitted.request, "n", None) or 1,
+        )
         stream = Stream(exchange, attempt, tap, self.pace, self._clock)
         self._pulse.add(stream)
         try:
             reply = await attempt.send(outgoing)
             if not is_stream(reply):
                 raise UpstreamFailed("The upstream did not answer with a stream.")
+            refuse_packed(reply)
             await stream.relay(reply, outgoing.translator)
         except asyncio.CancelledError:
-            stream.settle(Outcome.CLIENT_GONE)
+            stream.settle(cut_off(exchange))
             raise
         except ApiError:
-            stream.settle(Outcome.FAILED)
+            stream.fail()
             raise
         finally:
             self._pulse.discard(stream)
@@ -103,6 +114,11 @@ def translate(endpoint: Endpoint, admitted: Admitted, target: Target) -> Outgoin
         target.upstream_model,
     )
     return target.upstream.dialect.request(call)
+
+
+def cut_off(exchange: Exchange) -> Outcome:
+    """How an attempt ends that is cancelled: by its client, or because the gate stops."""
+    return Outcome.CLIENT_GONE if exchange.gone else Outcome.FAILED
 
 
 def is_stream(reply: Reply) -> bool:

@@ -52,6 +52,8 @@ async def relay_whole(
         body = gathered.rest()
         if exchange.begun:
             attempt.settle(Outcome.OK, tail_usage(body, gathered.passed_bytes, prompt_bytes))
+            if attempt.durable:
+                await attempt.flushed()
             exchange.finish(body)
             return
     try:
@@ -62,6 +64,8 @@ async def relay_whole(
         attempt.settle(Outcome.FAILED, UNKNOWN_USAGE)
         raise UpstreamFailed("The upstream's reply is not a JSON object.") from None
     attempt.settle(Outcome.OK, usage)
+    if attempt.durable:
+        await attempt.flushed()
     exchange.reply(200, headers, body)
 
 
@@ -88,6 +92,7 @@ class _Gathered:
             self._pass_on()
         elif self._kept_bytes > WHOLE_BYTES:
             if self._flowing:
+                refuse_packed(self._reply)
                 self._exchange.begin(200, self._headers, _length(self._reply))
                 self._exchange.throttle(self._reply)
                 self._pass_on()
@@ -106,6 +111,13 @@ class _Gathered:
         self.passed_bytes += len(body) - TAIL_BYTES
         self._pieces = [body[-TAIL_BYTES:]]
         self._kept_bytes = TAIL_BYTES
+
+
+def refuse_packed(reply: Reply) -> None:
+    """Raises UpstreamFailed for a reply that is compressed though nobody asked: it could not be read."""
+    for name, value in reply.headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise UpstreamFailed("The upstream's reply is compressed, which it was asked not to be.")
 
 
 def _length(reply: Reply) -> int | None:

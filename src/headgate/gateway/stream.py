@@ -14,6 +14,8 @@ from headgate.core.errors import ApiError, UpstreamError, UpstreamFailed
 from headgate.core.ports import Exchange, Outcome, Reply, Translator
 from headgate.core.sse import DONE, EventSplitter, comment, events
 from headgate.core.tap import StreamTap
+from headgate.dialects.refusal import USED_UP
+from headgate.dialects.refusal import read as read_refusal
 from headgate.gateway.attempt import Attempt, told
 from headgate.gateway.relay import reply_headers
 
@@ -32,8 +34,13 @@ class Pace(msgspec.Struct, frozen=True):
     """Silence after that."""
 
 
-LINGER_MS = 2000
-"""How long an upstream may leave a reply open after `[DONE]` before its connection is given up."""
+LINGER_MS = 500
+"""How long an upstream may leave a reply open after `[DONE]` before its connection is given up: the end is at
+most one packet behind, and the client's next request waits for it."""
+
+
+OPERATORS_CODES = USED_UP | {"invalid_api_key"}
+"""Said of the operator's account: a client would take them for its own."""
 
 
 class Stream:
@@ -69,15 +76,24 @@ class Stream:
             if not reply.complete:
                 await reply.pump(self._take)
         except UpstreamError as error:
-            if not self._tap.done:
+            if not self._tap.done and (self._splitter.tail.strip() or not self._tap.finished):
                 raise told(error) from None
         if not self._tap.done:
             self._end()
+        if self._attempt.durable:
+            await self._attempt.flushed()
+            self._finish(b"")
 
     def settle(self, outcome: Outcome) -> None:
         """Settles the attempt with what has passed so far; only the first call counts."""
         if not self._attempt.settled:
             self._attempt.settle(outcome, self._tap.counted(complete=outcome is Outcome.OK))
+
+    def fail(self) -> None:
+        """Settles it as failed, and ends an event of which only a part has passed: an error may follow it."""
+        if self._raw:
+            self._send(b"\n\n")
+        self.settle(Outcome.FAILED)
 
     def tick(self, step_ms: int) -> None:
         """Sends a comment into a stream that is quiet; gives up an upstream that lingers after the end."""
@@ -95,12 +111,20 @@ class Stream:
             return
         splitter = self._splitter
         block = splitter.feed(data)
+        if block and self._raw:
+            block = self._pass_rest(block)
         if block:
-            self._raw = False
             self._pass_on(block)
         if splitter.oversized:
             self._raw = True
             self._send(splitter.take_raw())
+
+    def _pass_rest(self, block: bytes) -> bytes:
+        """Passes the end of an event over the cap, unseen as the rest of it; returns what follows."""
+        self._raw = False
+        rest = next(events(block))
+        self._send(rest)
+        return block[len(rest) :]
 
     def _pass_on(self, block: bytes) -> None:
         translator, tap = self._translator, self._tap
@@ -108,8 +132,7 @@ class Stream:
             block = b"".join([translator.event(event) for event in events(block)])
         out = tap.scan(block)
         if tap.done:
-            self.settle(Outcome.OK)
-            self._finish(out)
+            self._complete(out)
         elif out:
             self._send(out)
         if tap.error is not None:
@@ -120,6 +143,14 @@ class Stream:
             self._begin()
         self._exchange.write(data)
         self._quiet_ms = 0
+
+    def _complete(self, last: bytes) -> None:
+        """Settles it well, then ends the reply; or leaves that to `relay`, where the disk comes first."""
+        self.settle(Outcome.OK)
+        if not self._attempt.durable:
+            self._finish(last)
+        elif last:
+            self._send(last)
 
     def _finish(self, last: bytes) -> None:
         if not self._exchange.begun:
@@ -134,6 +165,8 @@ class Stream:
     def _end(self) -> None:
         """The upstream ended without `[DONE]`: complete if it said why it stopped, broken off if not."""
         tail = self._splitter.tail
+        if self._raw:
+            raise UpstreamFailed("The upstream's stream broke off.")
         if tail.strip():
             self._pass_on(tail + b"\n\n")
         if self._translator is not None and not self._tap.done:
@@ -144,27 +177,12 @@ class Stream:
             return
         if not self._tap.finished:
             raise UpstreamFailed("The upstream's stream broke off.")
-        self.settle(Outcome.OK)
-        self._finish(b"")
-
-
-class _ErrorObject(msgspec.Struct):
-    message: str = ""
-    type: str | None = None
-    code: str | int | None = None
-
-
-class _ErrorEvent(msgspec.Struct):
-    error: _ErrorObject | str
+        self._complete(b"")
 
 
 def _event_error(data: bytes) -> ApiError:
-    """An error that the upstream sent inside its stream, in our words and shape."""
-    code = None
-    try:
-        error = msgspec.json.decode(data, type=_ErrorEvent).error
-        if isinstance(error, _ErrorObject) and isinstance(error.code, str):
-            code = error.code
-    except msgspec.DecodeError:
-        pass  # its shape is unknown, that it failed is not
-    return UpstreamFailed("The upstream reported an error in mid-stream.", code=code)
+    """An error that the upstream sent inside its stream: its code, in our words and shape."""
+    code = read_refusal(data).code
+    return UpstreamFailed(
+        "The upstream reported an error in mid-stream.", code=None if code in OPERATORS_CODES else code
+    )

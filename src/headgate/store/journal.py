@@ -53,6 +53,8 @@ class FileJournal:
         """Attempts of earlier runs whose end nobody saw; they are closed as unknown by now."""
         self.damage: list[str] = found.damage
         """What could not be read of earlier runs, one sentence each."""
+        self.durable = False
+        """Its users are to await `flushed`; with an interval of 0."""
         self._upkeep = upkeep
         self._clock_ns = clock_ns
         self._next_attempt = max(found.next_attempt + ATTEMPT_GAP, clock_ns() // 1000)
@@ -86,6 +88,7 @@ class FileJournal:
         upkeep = Upkeep(folder, found, segment_bytes, keep_bytes, fsync_interval_ms)
         segment = upkeep.first(clock_ns() // 1_000_000)
         journal = cls(upkeep, segment, found, clock_ns)
+        journal.durable = fsync_interval_ms == 0
         upkeep.start()
         try:
             journal._settle_unknown()
