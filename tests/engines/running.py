@@ -36,8 +36,13 @@ class UnixConnection(http.client.HTTPConnection):
 class RunningEngine:
     """An engine that answers."""
 
-    def __init__(self, socket_path: str) -> None:
+    def __init__(self, socket_path: str, process: subprocess.Popen[bytes]) -> None:
         self.socket_path = socket_path
+        self._process = process
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
 
     def begin(self, path: str, body: object, method: str = "POST") -> UnixConnection:
         """A request that was sent; the reply is still to be read."""
@@ -110,7 +115,7 @@ def running_engine(model: Path, *options: str) -> Iterator[RunningEngine]:
                 assert process.poll() is None, process.communicate()[0].decode()
                 assert time.monotonic() < deadline, "the engine did not start"
                 time.sleep(0.02)
-            yield RunningEngine(path)
+            yield RunningEngine(path, process)
         finally:
             process.kill()
             process.communicate()
