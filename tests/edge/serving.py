@@ -272,5 +272,28 @@ async def answering(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Gives the loop turns until something is so; the test's own time limit ends it."""
-    while not condition():  # noqa: ASYNC110 -- what is waited for has no event of its own
+    while not condition():
         await asyncio.sleep(0.001)
+
+
+class _LaterLoop:
+    """The loop, with another idea of the time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+
+    def time(self) -> float:
+        return self._loop.time() + self._seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+def let_pass(service: Service, seconds: float) -> None:
+    """Lets the server believe that it is so many seconds later, and look at its limits."""
+    server = service.server
+    assert server._ticker is not None
+    server._ticker.cancel()
+    server.loop = cast("asyncio.AbstractEventLoop", _LaterLoop(asyncio.get_running_loop(), seconds))
+    server._tick()
