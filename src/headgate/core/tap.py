@@ -97,15 +97,13 @@ class StreamTap:
 
     def scan(self, block: bytes) -> bytes:
         """Looks at a block of whole events and returns what the client may see of it."""
-        plain_bytes = _plain_bytes(block)
-        if plain_bytes == len(block):
-            self._keep(block)
-            return block
-        if plain_bytes:
-            plain = block[:plain_bytes]
+        plain = _plain(block)
+        if plain:
             self._keep(plain)
-            return b"".join([plain, *map(self._look, events(block[plain_bytes:]))])
-        return b"".join([self._look(event) for event in events(block)])
+            if plain is block:
+                return block
+            block = block[len(plain) :]
+        return b"".join([plain, *map(self._look, events(block))])
 
     def counted(self, *, complete: bool) -> Usage:
         """The usage to account for, reported or else estimated."""
@@ -188,8 +186,8 @@ class StreamTap:
         self._kept_bytes = 0
 
 
-def _plain_bytes(block: bytes) -> int:
-    """Length of the events at the block's start that need no closer look.
+def _plain(block: bytes) -> bytes:
+    """The events at the block's start that need no closer look.
 
     Each of them is one line of data, a JSON object by its braces, without usage or error.
     """
@@ -199,18 +197,17 @@ def _plain_bytes(block: bytes) -> int:
     error = block.find(b'"error"', 0, end)
     if error >= 0:
         end = block.rfind(b"\n\n", 0, error) + 2
-    if block.find(b'"usage"', 0, end) >= 0:
+    if block.count(b'"usage"', 0, end) > block.count(b'"usage":null', 0, end):
         usage = _USAGE_OBJECT.search(block, 0, end)
         if usage is not None:
             end = block.rfind(b"\n\n", 0, usage.start()) + 2
-    if (
-        end > 2
-        and block.startswith(b"data: {")
-        and block.endswith(b"}\n\n", 0, end)
-        and block.count(b"\n", 0, end) == 2 * block.count(b"}\n\ndata: {", 0, end) + 2
-    ):
-        return end
-    return 0
+    plain = block if end == len(block) else block[:end]
+    if plain.startswith(b"data: {") and plain.endswith(b"}\n\n"):
+        # Between such events stands nothing but this; no other line end may be left. Counting is slower.
+        rest = plain.replace(b"}\n\ndata: {", b"")
+        if rest.find(b"\n") == len(rest) - 2:
+            return plain
+    return b""
 
 
 def whole_usage(body: bytes, prompt_bytes: int) -> Usage:
