@@ -1,15 +1,14 @@
 """20 MB bodies, both ways: what they take in memory, and what they do to everyone else's latency."""
 
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 
 from bench.contestants import Contestant
-from bench.load import Running, Upstream, Wrong
-from bench.machine import reset_peak, resident_mb
-from bench.measures import Plan, Row, Target, rounds
+from bench.load import Load, Upstream, Wrong, run_load
+from bench.machine import give_way, reset_peak, resident_mb
+from bench.measures import Plan, Row, Series, Target, rounds
 from bench.ratios import Spread, ratios, spread
 from bench.servers import Field, Server
 
@@ -18,68 +17,94 @@ PIECE = 128 << 10
 SEND_BYTES_PER_SECOND = 100_000_000  # a client on a fast line
 READ_BYTES_PER_SECOND = 4_000_000  # a reader that is slower than the upstream by far
 EVERY_S = 1.0  # one big request a second
-SMALL_PER_SECOND, SLOW_SMALL_PER_SECOND = 200, 10  # a schedule: a stall is felt by all who come meanwhile
+MIN_SECONDS, SLOW_SECONDS = 4.0, 8.0  # a turn sees a few big bodies, whatever --seconds says
+SMALL_PER_SECOND, SLOW_SMALL_PER_SECOND = 200, 10  # light traffic comes on a schedule: a stall is felt by all
+BUSY_CONNECTIONS = 32  # as many as for throughput
 MEMORY_LIMIT_MB = 64  # the body itself, one edited copy to send, and room for buffers: three bodies at most
-VOID_ABOVE = 1.5  # more, and it is the load side that the big bodies slow down
 SLOW_READER_LIMIT_MB = 8  # a reply is relayed, never collected
+VOID_ABOVE = 1.5  # more, and it is the load side that the big bodies slow down
+KINDS = {"up": "a 20 MB request each second", "down": "20 MB replies to a slow reader"}
 
 
 def bodies(field: Field, upstream: Upstream, plan: Plan) -> list[Row]:
-    """p99 of small requests with and without big bodies under way (same round), and memory growth."""
+    """p99 of other requests with and without big bodies under way (same round), and memory growth."""
     series = rounds(field, upstream, Plan(min(plan.rounds, 3), plan.seconds), _turn)
     rows = []
-    for kind, words in (("up", "20 MB request a second"), ("down", "20 MB replies to a slow reader")):
-        p99, base = series[f"{kind} p99 ms"], series["alone p99 ms"]
+    for kind, words in KINDS.items():
         twice = Target(2.0, at_least=False)
-        row = Row(f"p99 of other requests, {words}", "of without", 2, twice, absolute=p99.values)
-        row.cells.update(p99.wrong)
-        row.cells.update({name: ratios(p99.values[name], base.values[name]) for name in p99.whole()})
-        direct = row.cells.get("direct")
-        if isinstance(direct, Spread) and direct.median > VOID_ABOVE:
-            row.void = f"without any contestant the p99 already rises to {direct.median:.2f} of what it was"
-        rows.append(row)
-    for kind, words, limit in (
-        ("up", "20 MB request a second", MEMORY_LIMIT_MB),
-        ("down", "20 MB replies to a slow reader", SLOW_READER_LIMIT_MB),
-    ):
-        growth = series[f"{kind} growth MB"]
-        target = Target(limit, at_least=False)
-        row = Row(f"peak memory over before, {words}", "MB", 1, target, absolute=growth.values)
-        row.cells.update(_memory(growth.values) | growth.wrong)
-        rows.append(row)
+        busy = Row(f"p99 of others, {BUSY_CONNECTIONS} busy connections, {words}", "of without", 2, twice)
+        rows.append(_slowed(busy, series[f"busy {kind} p99 ms"], series["busy alone p99 ms"]))
+        light = Row(f"p99 of others, light traffic, {words}", "of without", 2)
+        rows.append(_slowed(light, series[f"light {kind} p99 ms"], series["light alone p99 ms"]))
+        rows.append(
+            _plain(Row(f"longest wait, light traffic, {words}", "ms", 1), series[f"light {kind} max ms"])
+        )
+    for kind, limit in (("up", MEMORY_LIMIT_MB), ("down", SLOW_READER_LIMIT_MB)):
+        growth = Row(f"peak memory over before, {KINDS[kind]}", "MB", 1, Target(limit, at_least=False))
+        rows.append(_plain(growth, series[f"{kind} growth MB"]))
     return rows
 
 
-def _memory(values: dict[str, list[float]]) -> dict[str, Spread | str]:
-    return {name: spread(numbers) for name, numbers in values.items() if name != "direct"}
+def _slowed(row: Row, p99: Series, base: Series) -> Row:
+    row.absolute = p99.values
+    row.cells.update(p99.wrong)
+    row.cells.update({name: ratios(p99.values[name], base.values[name]) for name in p99.whole()})
+    direct = row.cells.get("direct")
+    if isinstance(direct, Spread) and direct.median > VOID_ABOVE:
+        row.void = f"without any contestant the p99 already rises to {direct.median:.2f} of what it was"
+    return row
+
+
+def _plain(row: Row, series: Series) -> Row:
+    row.absolute = series.values
+    row.cells.update(series.wrong)
+    row.cells.update({name: spread(series.values[name]) for name in series.whole()})
+    return row
 
 
 def _turn(server: Server, _upstream: Upstream, plan: Plan) -> dict[str, float]:
     contestant = server.contestant
     big = contestant.request_of_size(BIG)
-    small_reply_wanted = contestant.request(f"@size {BIG}")
-    values = {"alone p99 ms": _small_requests(contestant, plan.seconds)}
-    for kind, work in (
-        ("up", lambda stop: _upload(contestant, big, stop)),
-        ("down", lambda stop: _read_slowly(contestant, small_reply_wanted, stop)),
-    ):
+    big_reply = contestant.request(f"@size {BIG}")
+    work: dict[str, Callable[[threading.Event], None]] = {
+        "up": lambda stop: _upload(contestant, big, stop),
+        "down": lambda stop: _read_slowly(contestant, big_reply, stop),
+    }
+    values = {"light alone p99 ms": _light(contestant, plan.seconds).p99_us / 1e3}
+    for kind in KINDS:
         before = resident_mb(server.pid) if server.pid else 0.0
         reset_peak(server.pid)
-        with Beside(work):
-            values[f"{kind} p99 ms"] = _small_requests(contestant, plan.seconds)
-        peak = resident_mb(server.pid, peak=True) if server.pid else 0.0
-        values[f"{kind} growth MB"] = max(0.0, peak - before)
+        with Beside(work[kind]):
+            load = _light(contestant, plan.seconds)
+        values[f"light {kind} p99 ms"] = load.p99_us / 1e3
+        values[f"light {kind} max ms"] = load.max_us / 1e3
+        if server.pid:
+            values[f"{kind} growth MB"] = max(0.0, resident_mb(server.pid, peak=True) - before)
+    values["busy alone p99 ms"] = _busy(contestant, plan.seconds).p99_us / 1e3
+    for kind in KINDS:
+        with Beside(work[kind]):
+            values[f"busy {kind} p99 ms"] = _busy(contestant, plan.seconds).p99_us / 1e3
     return values
 
 
-def _small_requests(contestant: Contestant, seconds: float) -> float:
-    """p99 in milliseconds of small requests that come on a schedule."""
+def _busy(contestant: Contestant, seconds: float) -> Load:
+    """Small requests on connections that are never idle."""
+    return run_load(
+        contestant.port,
+        contestant.request(),
+        connections=BUSY_CONNECTIONS,
+        seconds=max(seconds, SLOW_SECONDS if contestant.slow else MIN_SECONDS),
+    )
+
+
+def _light(contestant: Contestant, seconds: float) -> Load:
+    """Small requests that come on a schedule."""
     rate = SLOW_SMALL_PER_SECOND if contestant.slow else SMALL_PER_SECOND
-    seconds = max(seconds, 10 if contestant.slow else 5)
-    load = Running(contestant.port, contestant.request(), connections=8, seconds=seconds, rate=rate).result()
+    seconds = max(seconds, SLOW_SECONDS if contestant.slow else MIN_SECONDS)
+    load = run_load(contestant.port, contestant.request(), connections=8, seconds=seconds, rate=rate)
     if load.completed < 0.9 * rate * seconds:
         raise Wrong(f"only {load.completed} of {rate * seconds:.0f} small requests were answered in time")
-    return load.p99_us / 1e3
+    return load
 
 
 class Beside:
@@ -93,8 +118,7 @@ class Beside:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        # Gives way to load generator and upstream at once, whose core it shares on a small machine.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        give_way()
         try:
             while not self._stop.is_set():
                 began = time.monotonic()

@@ -34,7 +34,7 @@ enum { HEAD, LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, UNTIL_CLOSE };
 
 typedef struct {
     int fd, state, status;
-    bool busy, events, answered;
+    bool busy, events, kept;
     char head[MAX_HEAD], tail[160];     /* tail: the payload's last bytes, to find [DONE] */
     size_t head_len, left, sent, tail_len;
     int64_t began;
@@ -91,7 +91,6 @@ static void start(Conn *c, int64_t began) {
     c->busy = true;
     c->state = HEAD;
     c->head_len = c->sent = c->tail_len = 0;
-    c->answered = false;
     c->began = began;
     push(c);
 }
@@ -109,6 +108,7 @@ static void next_request(Conn *c, int64_t now) {
 
 static void finish(Conn *c) {
     int64_t now = now_ns();
+    c->kept = true;
     if (c->status != 200) {
         c->head[c->head_len < MAX_HEAD ? c->head_len : MAX_HEAD - 1] = 0;
         note_failure(c->head);
@@ -221,15 +221,19 @@ static void readable(Conn *c) {
         if (c->busy && feed(c, buffer, n)) finish(c);
         return;
     }
-    bool was_busy = c->busy;
     close(c->fd);
     reconnects++;
     open_conn(c);
-    if (was_busy && c->state == UNTIL_CLOSE) finish(c);
-    else if (was_busy) {
+    if (!c->busy) return;
+    if (c->state == UNTIL_CLOSE) {
+        finish(c);
+    } else if (c->kept && c->head_len == 0) {
+        start(c, c->began);     /* the server gave up an idle connection: any client asks again on a fresh one */
+    } else {
         note_failure("the connection was closed before the reply's end");
         next_request(c, now_ns());
     }
+    c->kept = false;
 }
 
 static int by_value(const void *a, const void *b) {
