@@ -198,9 +198,11 @@ def _plain(block: bytes) -> bytes:
     if error >= 0:
         end = block.rfind(b"\n\n", 0, error) + 2
     if block.count(b'"usage"', 0, end) > block.count(b'"usage":null', 0, end):
-        usage = _USAGE_OBJECT.search(block, 0, end)
-        if usage is not None:
-            end = block.rfind(b"\n\n", 0, usage.start()) + 2
+        usage = block.find(b'"usage":{', 0, end)
+        if usage < 0:  # spaced, or not an object
+            found = _USAGE_OBJECT.search(block, 0, end)
+            usage = found.start() if found is not None else end
+        end = block.rfind(b"\n\n", 0, usage) + 2
     plain = block if end == len(block) else block[:end]
     if plain.startswith(b"data: {") and plain.endswith(b"}\n\n"):
         # Between such events stands nothing but this; no other line end may be left. Counting is slower.
