@@ -50,8 +50,8 @@ RISKY = [
 ]
 BITS = [
     b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b" ", b"\t", b":", b",", b";", b"\x00", b"\x0b", b"\x7f",
-    b"\x80", b"\xa0", b"0", b"1", b"-", b"+", b"0x", b"_", b'"', b"chunked", b"HTTP/1.1", b"HTTP/1.0", b"RTSP/1.0",
-    b"a: b\r\n", b" a: b\r\n", b"0\r\n\r\n", b"3\r\nabc\r\n", b"3;a=b\r\nabc\r\n",
+    b"\x80", b"\xa0", b"0", b"1", b"-", b"+", b"0x", b"_", b'"', b"chunked", b"HTTP/1.1", b"HTTP/1.0",
+    b"RTSP/1.0", b"a: b\r\n", b" a: b\r\n", b"0\r\n\r\n", b"3\r\nabc\r\n", b"3;a=b\r\nabc\r\n",
     b"GET /s HTTP/1.1\r\nhost: s\r\n\r\n",
 ]  # fmt: skip
 
