@@ -9,7 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headgate.core import sse
-from headgate.core.sse import DONE, MAX_EVENT_BYTES, EventSplitter, comment, event, events, payload
+from headgate.core.sse import (
+    DONE,
+    MAX_EVENT_BYTES,
+    EventSplitter,
+    comment,
+    event,
+    events,
+    has_data,
+    payload,
+)
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 
@@ -202,4 +211,8 @@ def test_an_event_of_ours_is_read_back(text: str) -> None:
 def test_a_comment_is_no_event() -> None:
     assert comment(b"waiting") == b": waiting\n\n"
     assert payload(comment(b"waiting")) is None
+    assert not has_data(comment() + b"event: ping\n\n" + comment(b"data: x"))
+    assert has_data(comment() + event(b"x"))
+    assert has_data(b"data: [DONE]")
+    assert not has_data(b"")
     assert read_by_the_standard(comment() + comment(b"data: x")) == []

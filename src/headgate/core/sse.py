@@ -99,6 +99,11 @@ def payload(event: bytes) -> bytes | None:
     return b"\n".join(lines) if lines else None
 
 
+def has_data(block: bytes) -> bool:
+    """Whether any event in a block says something; comments do not."""
+    return any(payload(event) is not None for event in events(block))
+
+
 def _value(line: bytes) -> bytes:
     value = line[5:]
     return value[1:] if value.startswith(b" ") else value

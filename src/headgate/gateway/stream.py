@@ -12,7 +12,7 @@ import msgspec
 
 from headgate.core.errors import ApiError, UpstreamError, UpstreamFailed
 from headgate.core.ports import Exchange, Outcome, Reply, Translator
-from headgate.core.sse import DONE, EventSplitter, comment, events
+from headgate.core.sse import DONE, EventSplitter, comment, events, has_data
 from headgate.core.tap import StreamTap
 from headgate.dialects.refusal import USED_UP
 from headgate.dialects.refusal import read as read_refusal
@@ -133,7 +133,7 @@ class Stream:
         out = tap.scan(block)
         if tap.done:
             self._complete(out)
-        elif out:
+        elif out and (self._exchange.begun or has_data(out)):
             self._send(out)
         if tap.error is not None:
             raise _event_error(tap.error)
@@ -160,14 +160,15 @@ class Stream:
 
     def _begin(self) -> None:
         # Not before the first event: until then an upstream's failure can be told by its HTTP status.
-        self._exchange.begin(200, reply_headers(self._exchange, STREAM_HEADERS, self._clock()))
+        headers = reply_headers(self._exchange, STREAM_HEADERS, self._clock(), self._attempt.dropped)
+        self._exchange.begin(200, headers)
 
     def _end(self) -> None:
         """The upstream ended without `[DONE]`: complete if it said why it stopped, broken off if not."""
         tail = self._splitter.tail
         if self._raw:
             raise UpstreamFailed("The upstream's stream broke off.")
-        if tail.strip():
+        if has_data(tail):
             self._pass_on(tail + b"\n\n")
         if self._translator is not None and not self._tap.done:
             last = self._translator.end()
