@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
 
 import msgspec
 
@@ -14,19 +13,15 @@ from headgate.backends.pool import Limits, Pool
 from headgate.backends.proxy import proxy_for
 from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
 from headgate.core.address import Address, parse_base_url
-from headgate.core.ports import Dialect
 from headgate.core.ports import Upstream as UpstreamPort
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import Settings
 from headgate.core.settings import Upstream as UpstreamSettings
 from headgate.dialects.llamacpp import LlamaCpp
-from headgate.dialects.openai import OpenAI
+from headgate.dialects.table import make_dialect
 from headgate.engines.gguf import inspect_model
 from headgate.engines.supervise import Engine
 from headgate.gateway.route import Models, Target
-
-DIALECTS: dict[str, Callable[[], Dialect]] = {"openai": OpenAI, "llamacpp": LlamaCpp}
-"""Every wire format we speak, by its name in the configuration."""
 
 OWN = "headgate"
 """Who owns the models that run on embedded engines, in the list of models."""
@@ -115,12 +110,13 @@ def _remote(settings: UpstreamSettings) -> Member:
     tls = tls_context(settings.ca_file or "") if address.tls else None
     pool = Pool(address, limits=limits, proxy=proxy_for(address, os.environ), tls=tls)
     headers = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
+    dialect = make_dialect(settings.dialect, headers=headers, drop_unsupported=settings.unsupported == "drop")
     if settings.api_key is not None:
-        headers.insert(0, (b"authorization", b"Bearer " + settings.api_key.reveal().encode()))
+        headers[:0] = dialect.credentials(settings.api_key.reveal())
     query = [(name, value.reveal()) for name, value in settings.query.items()]
     upstream = RemoteUpstream(
         settings.name,
-        DIALECTS[settings.dialect](),
+        dialect,
         Place(pool, address, headers, query),
         settings.max_in_flight,
     )

@@ -114,7 +114,8 @@ def test_providers_are_named_only_where_they_are_spoken_to() -> None:
         if path.suffix not in TEXT_SUFFIXES or path.relative_to(SOURCE).parts[0] in MAY_NAME_PROVIDERS:
             continue
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if match := pattern.search(line):
+            # The one list outside: what an operator may write under `dialect`.
+            if "dialect: Literal[" not in line and (match := pattern.search(line)):
                 named.append(f"{name_of(path)}:{number}: {match.group()}")
     assert not named
 

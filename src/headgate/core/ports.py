@@ -89,6 +89,8 @@ class Call(msgspec.Struct):
     """The client itself asked for a final usage chunk."""
     upstream_model: str
     """The model's name at the upstream."""
+    created_s: int = 0
+    """Unix time, for replies of upstreams that do not tell any."""
 
 
 class Translator(Protocol):
@@ -116,6 +118,8 @@ class Outgoing(msgspec.Struct):
     headers: Headers = ()
     translator: Translator | None = None
     """None when the reply needs no translation: bytes pass."""
+    dropped: tuple[str, ...] = ()
+    """Parameters that the upstream does not have and the operator wants left out; told in a reply header."""
 
 
 class Dialect(Protocol):
@@ -123,6 +127,10 @@ class Dialect(Protocol):
 
     def request(self, call: Call) -> Outgoing:
         """Translates a request; raises InvalidField for what this upstream cannot do."""
+        ...
+
+    def credentials(self, key: str) -> Headers:
+        """The header lines that carry the operator's key."""
         ...
 
     def error(self, status: int, headers: Headers, body: bytes) -> ApiError:

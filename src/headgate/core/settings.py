@@ -117,7 +117,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: Name
     """What the journal and logs call it."""
-    dialect: Literal["openai", "llamacpp"] = "openai"
+    dialect: Literal["openai", "llamacpp", "anthropic"] = "openai"
     """The wire format spoken there; OpenAI's, since nearly every server offers it."""
     base_url: Annotated[str, Meta(description="a URL")]
     """`https://host[:port]/v1`, `http://...` or `unix:/path/to.sock:/v1`; requests' paths are added."""
@@ -125,6 +125,9 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """`{ env = "NAME" }` or `{ file = "PATH" }`, sent as the dialect wants it; none where none is needed."""
     models: Annotated[tuple[Model, ...], Meta(min_length=1, description="a list with a model's name in it")]
     """The models to serve from here: names, or `{ name = "...", upstream_name = "..." }`."""
+    unsupported: Literal["refuse", "drop"] = "refuse"
+    """What becomes of a parameter that the dialect has no word for: a 400 that names it, or the request goes
+    on without it and the reply says so in `x-headgate-dropped`. Hints are dropped and told either way."""
     headers: dict[str, MaybeSecret] = {}
     """Extra request headers: strings, or references like `api_key`'s."""
     query: dict[str, MaybeSecret] = {}

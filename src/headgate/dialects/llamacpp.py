@@ -23,6 +23,7 @@ from headgate.dialects.json_schema_rules import Budget
 from headgate.dialects.llamacpp_messages import tools_in_words, write_messages
 from headgate.dialects.llamacpp_reply import Opening, Reply, ReplyPlan
 from headgate.dialects.llamacpp_tools import Offer, read_offer
+from headgate.dialects.openai import bearer
 from headgate.dialects.refusal import clean, refusal
 
 PASSED = (
@@ -96,6 +97,10 @@ class LlamaCpp:
             body["stream_options"] = {"include_usage": True}
             translator = translator or (Reply(ReplyPlan()) if several else Opening())
         return Outgoing("/chat/completions", msgspec.json.encode(body), translator=translator)
+
+    def credentials(self, key: str) -> Headers:
+        """The header that carries the key."""
+        return bearer(key)
 
     def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
         """An error reply of llama.cpp's: what the client did wrong, or what is wrong here."""

@@ -11,6 +11,11 @@ from headgate.core.ports import Call, Headers, Outgoing
 from headgate.dialects.refusal import refusal
 
 
+def bearer(key: str) -> Headers:
+    """The header that carries a key here, and at most others (RFC 6750)."""
+    return ((b"authorization", b"Bearer " + key.encode()),)
+
+
 class OpenAI:
     """The dialect of OpenAI and of everything that is compatible with it."""
 
@@ -22,6 +27,10 @@ class OpenAI:
             body = splice(call.fields, model=call.upstream_model)
         # A base URL ends in the upstream's own `/v1`.
         return Outgoing(call.endpoint.path.removeprefix("/v1"), body)
+
+    def credentials(self, key: str) -> Headers:
+        """The header that carries the key."""
+        return bearer(key)
 
     def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
         """An error reply of the upstream's; see `dialects.refusal`."""

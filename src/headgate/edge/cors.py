@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 EXPOSED = (
     b"x-request-id, openai-processing-ms, openai-version, retry-after, retry-after-ms, x-should-retry, "
+    b"x-headgate-dropped, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )

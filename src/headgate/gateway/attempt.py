@@ -32,7 +32,7 @@ class Attempt:
     """A request on its way to one target."""
 
     __slots__ = ("_endpoint", "_exchange", "_journal", "_model", "_number", "_principal", "_target",
-                 "durable", "reply", "settled")  # fmt: skip
+                 "dropped", "durable", "reply", "settled")  # fmt: skip
 
     def __init__(
         self,
@@ -52,6 +52,8 @@ class Attempt:
         self._number = 0
         self.durable = journal.durable
         """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""
+        self.dropped: tuple[str, ...] = ()
+        """Parameters that were left out of what was sent; the client is told."""
         self.settled = True
         """Nothing is open in the journal."""
         self.reply: Reply | None = None
@@ -59,6 +61,7 @@ class Attempt:
     async def send(self, outgoing: Outgoing) -> Reply:
         """Sends the request and returns a successful reply's head; raises ApiError for anything else."""
         upstream = self._target.upstream
+        self.dropped = outgoing.dropped
         self._open()
         try:
             if self.durable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from headgate.core.endpoint import Endpoint
@@ -112,6 +113,7 @@ def translate(endpoint: Endpoint, admitted: Admitted, target: Target) -> Outgoin
         admitted.stream,
         admitted.wants_usage,
         target.upstream_model,
+        int(time.time()),
     )
     return target.upstream.dialect.request(call)
 

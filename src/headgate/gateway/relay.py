@@ -22,8 +22,10 @@ TAIL_BYTES = 32_768
 """Held back of a reply that flows: usage stands at its end, and the journal comes before the last byte."""
 
 
-def reply_headers(exchange: Exchange, content_type: bytes, now_s: float) -> bytes:
-    """The header lines of a successful reply."""
+def reply_headers(exchange: Exchange, content_type: bytes, now_s: float, dropped: tuple[str, ...]) -> bytes:
+    """The header lines of a successful reply; `dropped` names parameters that did not go upstream."""
+    if dropped:
+        content_type += b"x-headgate-dropped: %b\r\n" % ", ".join(dropped).encode()
     return b"%bopenai-processing-ms: %d\r\nopenai-version: 2020-10-01\r\n" % (
         content_type,
         (now_s - exchange.started_s) * 1000,
@@ -40,7 +42,7 @@ async def relay_whole(
     now_s: float,
 ) -> None:
     """Passes on a reply that is not a stream, and settles the attempt before its last byte leaves."""
-    headers = reply_headers(exchange, JSON, now_s)
+    headers = reply_headers(exchange, JSON, now_s, attempt.dropped)
     body = reply.take()
     if not reply.complete:
         gathered = _Gathered(exchange, reply, headers, body, flowing=translator is None)

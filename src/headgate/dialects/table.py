@@ -1,0 +1,20 @@
+"""The wire formats by the names they have in the configuration."""
+
+from __future__ import annotations
+
+from headgate.core.ports import Dialect, Headers
+from headgate.dialects.anthropic import Anthropic
+from headgate.dialects.llamacpp import LlamaCpp
+from headgate.dialects.openai import OpenAI
+
+
+def make_dialect(name: str, *, headers: Headers = (), drop_unsupported: bool = False) -> Dialect:
+    """The dialect of a remote upstream; `headers` are what the operator has sent along with every request."""
+    match name:
+        case "openai":
+            return OpenAI()
+        case "llamacpp":
+            return LlamaCpp()
+        case "anthropic":
+            return Anthropic(drop_unsupported=drop_unsupported, headers=headers)
+    raise ValueError(name)
