@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from headgate.backends.connect import tls_context
+from headgate.backends.connect import connect, tls_context
+from headgate.backends.connection import CLOSED, Connection
 from headgate.backends.pool import Pool
 from headgate.backends.proxy import Proxy
 from headgate.core.address import Address
@@ -28,6 +29,11 @@ async def answering(line: Line) -> None:
     while True:
         await line.request()
         await line.send(OK)
+
+
+async def silent(line: Line) -> None:
+    """Never answers."""
+    await line.gone()
 
 
 async def ask(pool: Pool) -> bytes:
@@ -141,6 +147,30 @@ def test_a_server_that_hangs_up_at_once() -> None:
                     await ask(pool)
                 assert not getattr(caught.value, "answered", False)
                 assert pool.open == 0
+
+    run(main())
+
+
+def test_a_connection_that_is_lost_while_it_is_made_is_not_used() -> None:
+    made: list[Connection] = []
+
+    class Lost(Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self._phase = CLOSED
+            made.append(self)
+
+    async def main() -> None:
+        async with scripted(silent) as upstream, pooled(upstream.address) as pool:
+
+            def make() -> Lost:
+                return Lost(pool, asyncio.get_running_loop(), 60_000)
+
+            with pytest.raises(ConnectFailed, match="closed at once"):
+                await connect(upstream.address, make, proxy=None, tls=None, timeout_ms=60_000)
+            made[0].transport.abort()
+            await until(lambda: len(upstream.lines) == 1)
+            await upstream.ended()
 
     run(main())
 

@@ -166,6 +166,24 @@ def test_a_reply_to_head_has_no_body(head: bytes) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("rest", [b"ok", b"\r\n", OK])
+def test_a_body_after_a_reply_to_head_is_never_read(rest: bytes) -> None:
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n" + rest)
+        await line.gone()
+
+    async def main() -> None:
+        async with scripted(script) as upstream, pooled(upstream.address) as pool:
+            for used in (1, 2):
+                reply = await pool.send(b"HEAD / HTTP/1.1\r\nhost: upstream\r\n\r\n", b"")
+                assert (reply.status, reply.complete, reply.take()) == (200, True, b"")
+                reply.close()
+                assert len(upstream.lines) == used
+
+    run(main())
+
+
 AFTER: dict[str, bytes] = {
     "an empty line": b"\r\n",
     "half a line's end": b"\r",
@@ -246,6 +264,8 @@ NOT_A_HEAD: dict[str, bytes] = {
     "empty line first": b"\r\n" + OK,
     "empty line between": b"HTTP/1.1 100 Continue\r\n\r\n\r\n" + OK,
     "interim with a body": b"HTTP/1.1 199 Odd\r\ncontent-length: 2\r\n\r\nok" + OK,
+    "interim with a body like a reply": b"HTTP/1.1 199 Odd\r\ncontent-length: 8\r\n\r\nH: 1\r\n\r\n" + OK,
+    "interim with a body and no more": b"HTTP/1.1 199 Odd\r\ncontent-length: 8\r\n\r\nHTTP",
     "switching protocols": b"HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
     "folded line": b"HTTP/1.1 200 OK\r\na: b\r\n c\r\ncontent-length: 2\r\n\r\nok",
     "bare LF": b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok",
@@ -508,14 +528,14 @@ def test_a_mutated_reply_ends_in_a_reply_or_an_error(data: bytes, changes: list[
 @pytest.mark.parametrize(
     ("said", "ticks"),
     [
-        (b"", 61),
-        (b"keep-alive: timeout=5, max=100\r\n", 5),
-        (b"Keep-Alive: max=100, timeout = 5\r\n", 5),
+        (b"", 60),
+        (b"keep-alive: timeout=5, max=100\r\n", 4),
+        (b"Keep-Alive: max=100, timeout = 5\r\n", 4),
         (b"keep-alive: timeout=1\r\n", 1),
         (b"keep-alive: timeout=0\r\n", 1),
-        (b"keep-alive: timeout=600\r\n", 61),
-        (b"keep-alive: max=5\r\n", 61),
-        (b"keep-alive: timeout=soon\r\n", 61),
+        (b"keep-alive: timeout=600\r\n", 60),
+        (b"keep-alive: max=5\r\n", 60),
+        (b"keep-alive: timeout=soon\r\n", 60),
     ],
 )
 def test_an_idle_connection_is_closed_before_its_upstream_does(said: bytes, ticks: int) -> None:
@@ -534,5 +554,28 @@ def test_an_idle_connection_is_closed_before_its_upstream_does(said: bytes, tick
             ticked += 1
         assert ticked == ticks
         assert pool.told == ["keep", "forget"]
+
+    run(main())
+
+
+def test_after_a_pause_the_time_begins_anew() -> None:
+    async def main() -> None:
+        transport = FakeTransport()
+        connection = Connection(FakePool(), asyncio.get_running_loop(), 60_000)
+        connection.connection_made(cast("asyncio.Transport", transport))
+        waiter = connection.ask(GET, b"")
+        connection.data_received(CHUNKED)
+        reply = waiter.result()
+        for paused in (False, True):
+            if paused:
+                reply.pause()
+            for _ in range(5):
+                connection.tick(1000, 5000, 5000)
+        reply.resume()
+        for _ in range(5):
+            connection.tick(1000, 5000, 5000)
+        assert not transport.aborted
+        connection.tick(1000, 5000, 5000)
+        assert transport.aborted
 
     run(main())

@@ -435,6 +435,19 @@ def test_pump_begins_with_what_was_not_taken() -> None:
     run(main())
 
 
+def test_a_paused_reply_gives_back_a_connection_that_reads() -> None:
+    async def main() -> None:
+        async with scripted(answering) as upstream, pooled(upstream.address) as pool:
+            for _ in range(3):
+                reply = await pool.send(GET, b"")
+                reply.pause()
+                assert reply.take() == b"ok"
+                reply.close()
+            assert [line.requests for line in upstream.lines] == [3]
+
+    run(main())
+
+
 class Refused(Exception):
     """What a reader raises."""
 

@@ -169,11 +169,12 @@ class Connection(asyncio.Protocol):
         phase = self._phase
         if phase == DONE or self._stopped:
             return
-        # The tick in which it fell quiet counts for nothing: a limit is never cut short.
+        # The tick in which it fell quiet counts for nothing: a limit is never cut short ...
         quiet_ms = self.quiet_ticks * tick_ms
         self.quiet_ticks += 1
         if phase == IDLE:
-            if quiet_ms >= self.keep_alive_ms:
+            # ... but here, where being late means to meet the upstream's own.
+            if quiet_ms + tick_ms >= self.keep_alive_ms:
                 self.abort()
         elif phase == HEAD and not self._head:
             unsent_bytes = self.transport.get_write_buffer_size()
@@ -252,6 +253,8 @@ class Connection(asyncio.Protocol):
             raise UpstreamGarbage("more than one reply")
 
     def on_headers_complete(self) -> None:
+        if self._pieces:
+            raise UpstreamGarbage("an interim reply with a body")
         status = self._parser.get_status_code()
         if status >= 200:
             self._phase = BODY
@@ -306,7 +309,7 @@ class Connection(asyncio.Protocol):
         # The parser cannot be told that no body follows whatever the head says, and would wait for one.
         if self._phase == BODY:
             self._phase = DONE
-            self._keep_alive = self._parser.should_keep_alive() and not self._pieces
+            self._keep_alive = self._parser.should_keep_alive()
         self._pieces.clear()
         self._new_parser()
 

@@ -182,7 +182,6 @@ class Reply:
         """Its reader could not take the bytes; what it raised goes before any other error."""
         self._error = error
         self.on_bytes = None
-        self.close()
         self.finish()
 
 
