@@ -5,8 +5,8 @@
  * What it answers is chosen by a marker in the first message, which every gateway passes on:
  *   (none)                   a chat.completion of exactly 1,024 bytes with usage
  *   @size BYTES              a chat.completion whose content has BYTES bytes
- *   @stream N RATE ID        N chat.completion.chunk events, RATE a second (0: all at once), then usage
- *                            if asked for, then [DONE]
+ *   @stream N RATE ID BATCH  N chat.completion.chunk events, RATE a second (0: as fast as can be, BATCH
+ *                            events a write, 0: all in one), then usage if asked for, then [DONE]
  * A peer that leaves in mid-stream is printed as "cancel ID MONOTONIC_NS" at the moment it is seen.
  * GET /stats tells counters; any other GET lists the one model. */
 #define _GNU_SOURCE
@@ -176,21 +176,39 @@ static size_t frames(Conn *c, char *into, long count, bool first) {
     return p - into;
 }
 
-static void start_stream(Conn *c, long count, double rate) {
+/* Adds to what waits for a slow peer, or sends at once where nothing waits. */
+static bool send_more(Conn *c, char *text, size_t len) {
+    if (!c->out) return send_bytes(c, text, len, text);
+    size_t waiting = c->out_len - c->out_sent;
+    char *joined = malloc(waiting + len);
+    memcpy(joined, c->out + c->out_sent, waiting);
+    memcpy(joined + waiting, text, len);
+    free(text);
+    free(c->owned);
+    c->out = c->owned = joined;
+    c->out_len = waiting + len;
+    c->out_sent = 0;
+    return true;
+}
+
+static void start_stream(Conn *c, long count, double rate, long batch) {
     c->left = count;
     active++;
     c->streaming = true;
-    char *text = malloc(2048 + (rate > 0 ? 1 : count) * 512);
-    size_t head = sprintf(text, "%s", STREAM_HEAD);
     if (rate > 0) {
         c->interval = 1e9 / rate;
         /* Streams of real life do not tick together: each one gets a phase of its own. */
         c->due = now_ns() + (c->fd * 7919L % 1000) * c->interval / 1000;
         paced[paced_count++] = c->fd;
+        batch = 1;
     }
-    size_t len = head + frames(c, text + head, rate > 0 ? 1 : count, true);
+    if (batch <= 0 || batch > count) batch = count;
+    for (bool first = true; first || (rate == 0 && c->left > 0); first = false) {
+        char *text = malloc(2048 + batch * 512);
+        size_t head = first ? (size_t)sprintf(text, "%s", STREAM_HEAD) : 0;
+        if (!send_more(c, text, head + frames(c, text + head, batch, first))) return;
+    }
     if (c->left == 0) end_stream(c);
-    send_bytes(c, text, len, text);
 }
 
 /* The reply of `size` bytes more content; made once, as making it takes longer than sending it. */
@@ -215,7 +233,7 @@ static void send_big(Conn *c, long size) {
 
 static void answer(Conn *c, size_t body_at, size_t body_len) {
     char small[512];
-    long count, id = 0, size;
+    long count, id = 0, batch = 0, size;
     double rate;
     if (memcmp(c->in, "GET ", 4) == 0) {
         bool stats = memcmp(c->in, "GET /stats", 10) == 0;
@@ -233,10 +251,10 @@ static void answer(Conn *c, size_t body_at, size_t body_len) {
     const char *body = c->in + body_at;
     const char *at = memchr(body, '@', body_len < MARKER_WINDOW ? body_len : MARKER_WINDOW);
     c->id = 0;
-    if (at && sscanf(at, "@stream %ld %lf %ld", &count, &rate, &id) >= 2) {
+    if (at && sscanf(at, "@stream %ld %lf %ld %ld", &count, &rate, &id, &batch) >= 2) {
         c->id = id;
         c->wants_usage = memmem(body, body_len, "include_usage", 13) != NULL;
-        start_stream(c, count, rate);
+        start_stream(c, count, rate, batch);
     } else if (at && sscanf(at, "@size %ld", &size) == 1) {
         send_big(c, size);
     } else {
