@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import bodies, latency, machine, report, starter, streams, throughput
-from bench.contestants import CONTESTANTS, by_names
+from bench.contestants import CONTESTANTS, Contestant, by_names
 from bench.load import Upstream
 from bench.measures import Plan, Row
 from bench.servers import Field
@@ -51,15 +51,21 @@ def main() -> None:
     names = chosen.only.split(",") if chosen.only else [one.name for one in CONTESTANTS]
     contestants = by_names(["direct", *names])
     machine.raise_descriptor_limit()
-    machine.make_cache()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.realtime:
         machine.take_precedence()
     plan = Plan(chosen.rounds, chosen.seconds)
+    with machine.only_one():
+        rows = measured(wanted, contestants, plan, chosen.model)
+    finish(rows, [one.name for one in contestants], chosen.write_docs)
+
+
+def measured(wanted: list[str], contestants: list[Contestant], plan: Plan, model: Path) -> list[Row]:
+    """Takes the measures, one after another."""
     rows: list[Row] = []
     if STARTER in wanted:
         print(f"{STARTER} ...", file=sys.stderr, flush=True)
-        rows += starter.starter(plan, chosen.model)
+        rows += starter.starter(plan, model)
     machine.leave_the_contestants_core()
     upstream = Upstream()
     try:
@@ -71,7 +77,7 @@ def main() -> None:
                 rows += MEASURES[name](field, upstream, plan)
     finally:
         upstream.close()
-    finish(rows, [one.name for one in contestants], chosen.write_docs)
+    return rows
 
 
 def finish(rows: list[Row], contestants: list[str], write_docs: bool) -> None:

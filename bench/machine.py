@@ -1,10 +1,12 @@
 """What the bench knows of the machine: its cores, and a process tree's CPU time and memory. Linux only."""
 
+import fcntl
 import os
 import platform
 import resource
 import sys
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".bench"
@@ -18,6 +20,17 @@ def make_cache() -> Path:
     CACHE.mkdir(exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
     return CACHE
+
+
+def only_one() -> IO[str]:
+    """Waits until no other bench runs here: they share ports and cores. Closing the file lets the next."""
+    lock = (make_cache() / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another bench is running: waiting for its end", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def core_split() -> tuple[int, int]:
