@@ -20,6 +20,7 @@ from headgate.backends.pool import Limits, Pool
 from headgate.backends.proxy import Proxy
 from headgate.core.address import Address
 
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 GET = b"GET /v1/models HTTP/1.1\r\nhost: upstream\r\n\r\n"
 
@@ -77,6 +78,18 @@ class Line:
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
+
+
+async def answering(line: Line) -> None:
+    """A script: answers every request."""
+    while True:
+        await line.request()
+        await line.send(OK)
+
+
+async def silent(line: Line) -> None:
+    """A script: never answers."""
+    await line.gone()
 
 
 Script = Callable[[Line], Awaitable[None]]
@@ -162,6 +175,15 @@ async def pooled(
         yield pool
     finally:
         await pool.close()
+
+
+async def ask(pool: Pool, *, fresh: bool = False) -> bytes:
+    """One whole exchange."""
+    reply = await pool.send(GET, b"", fresh=fresh)
+    try:
+        return await reply.read(1000)
+    finally:
+        reply.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -11,15 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headgate.backends.connection import HEAD_LIMIT_BYTES, HEADER_LIMIT, Connection
-from headgate.backends.pool import Pool
 from headgate.backends.reply import Reply
 from headgate.core.errors import ConnectionLost, UpstreamError, UpstreamGarbage
-from tests.backends.scripted import GET, OK, Line, pooled, post, scripted
+from tests.backends.scripted import CHUNKED, GET, OK, Line, ask, pooled, post, scripted
 from tests.conftest import run
 
 # --- over a socket: each reply, whole and one byte at a time -----------------------------------------------
-
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 COMPLETE: dict[str, tuple[bytes, int, bytes, bool]] = {
     # name: bytes, status, body, may the connection carry another request
@@ -364,15 +361,6 @@ def test_what_is_no_body(name: str, together: bool) -> None:
     run(main())
 
 
-async def send_and_read(pool: Pool) -> bytes:
-    """One whole exchange."""
-    reply = await pool.send(GET, b"")
-    try:
-        return await reply.read(1000)
-    finally:
-        reply.close()
-
-
 @pytest.mark.parametrize("sent", [0, 1, 10, len(OK) - 3, len(OK) - 1])
 def test_replies_that_are_cut(sent: int) -> None:
     async def script(line: Line) -> None:
@@ -382,7 +370,7 @@ def test_replies_that_are_cut(sent: int) -> None:
     async def main() -> None:
         async with scripted(script) as upstream, pooled(upstream.address) as pool:
             with pytest.raises(ConnectionLost) as caught:
-                await send_and_read(pool)
+                await ask(pool)
             assert caught.value.answered == (sent > 0)
             assert not caught.value.reused
 
@@ -397,7 +385,7 @@ def test_a_connection_that_is_reset_before_the_answer() -> None:
     async def main() -> None:
         async with scripted(script) as upstream, pooled(upstream.address) as pool:
             with pytest.raises(ConnectionLost) as caught:
-                await send_and_read(pool)
+                await ask(pool)
             assert not caught.value.answered
 
     run(main())

@@ -28,9 +28,9 @@ KEEP_ALIVE_MARGIN_MS = 1000
 """An upstream that says how long it keeps a connection is left this much earlier than it says."""
 
 FIRST_BYTE = ord("H")
-END_OF_HEAD = re.compile(
-    rb"\r\n\r\n"
-).search  # twice as quick as bytes.find, which stumbles over each line's end
+
+# Twice as quick as bytes.find, which stumbles over the end of each line.
+END_OF_HEAD = re.compile(rb"\r\n\r\n").search
 
 KEEP_ALIVE_SECONDS = re.compile(rb"timeout\s*=\s*([0-9]{1,6})", re.IGNORECASE)
 
