@@ -1,4 +1,4 @@
-"""Tunnels through an HTTP proxy, with TLS inside or without; what a proxy can do wrong; no secret in a text."""
+"""Tunnels through an HTTP proxy, with TLS inside or without: what can go wrong, and no secret in a text."""
 
 from __future__ import annotations
 
