@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
+
+log = logging.getLogger("headgate.gateway")
 
 
 class Quiet(Protocol):
@@ -38,6 +41,9 @@ class Pulse:
     def _tick(self) -> None:
         self._timer = None
         for stream in list(self._streams):
-            stream.tick(self._step_ms)
+            try:
+                stream.tick(self._step_ms)
+            except Exception:  # a timer is a boundary as a task is: one stream's fault is not the others'
+                log.exception("a quiet stream could not be told from a dead one")
         if self._streams:
             self._arm()
