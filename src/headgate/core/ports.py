@@ -151,6 +151,10 @@ class Reply(Protocol):
     status: int
     headers: Headers
 
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of one header (name in lower case), without taking the others apart."""
+        ...
+
     @property
     def complete(self) -> bool:
         """The last byte of the body has arrived (it may still wait in `take`)."""

@@ -125,7 +125,5 @@ def cut_off(exchange: Exchange) -> Outcome:
 
 def is_stream(reply: Reply) -> bool:
     """Whether the upstream answers with server-sent events."""
-    return any(
-        name == b"content-type" and value.strip().lower().startswith(b"text/event-stream")
-        for name, value in reply.headers
-    )
+    kind = reply.header(b"content-type")
+    return kind is not None and kind.lower().startswith(b"text/event-stream")

@@ -117,13 +117,11 @@ class _Gathered:
 
 def refuse_packed(reply: Reply) -> None:
     """Raises UpstreamFailed for a reply that is compressed though nobody asked: it could not be read."""
-    for name, value in reply.headers:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise UpstreamFailed("The upstream's reply is compressed, which it was asked not to be.")
+    encoding = reply.header(b"content-encoding")
+    if encoding is not None and encoding.lower() not in (b"", b"identity"):
+        raise UpstreamFailed("The upstream's reply is compressed, which it was asked not to be.")
 
 
 def _length(reply: Reply) -> int | None:
-    for name, value in reply.headers:
-        if name == b"content-length":
-            return int(value)
-    return None
+    length = reply.header(b"content-length")
+    return int(length) if length is not None else None
