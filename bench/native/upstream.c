@@ -368,6 +368,7 @@ static void accept_all(int listener) {
             continue;
         }
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);     /* less work for each write than bbr */
         conns[fd] = calloc(1, sizeof(Conn));
         conns[fd]->fd = fd;
         watch(conns[fd], EPOLL_CTL_ADD, false);
