@@ -179,9 +179,10 @@ class Reply:
             state.call = self._calls
             self._calls += 1
             out += self._call(state.call, block)
-        if len(bytes(block.input)) > len(b"{}"):
-            # Some servers send a call at once, with nothing to follow.
-            out += self._arguments(state, _encode(arguments(block.input)))
+        at_once = arguments(block.input)
+        if at_once != "{}":
+            # Some servers send a call whole, with nothing to follow.
+            out += self._arguments(state, _encode(at_once))
         return out
 
     def _piece(self, index: int, delta: _Delta) -> bytes:
