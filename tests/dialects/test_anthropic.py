@@ -323,7 +323,9 @@ def test_what_is_no_event_harms_nothing() -> None:
 
 def test_a_stream_that_never_says_stop_is_not_complete() -> None:
     translator = reply()
+    feed(translator, {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 5}}})
     feed(translator, text("a"))
+    # Usage here would make the gate think that the stream was complete.
     assert translator.end() == b""
     stop = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}
     feed(translator, stop)
