@@ -16,7 +16,7 @@ from headgate.core.settings import File
 from headgate.core.settings import Server as Settings
 from headgate.edge import server as server_module
 from headgate.edge.exchange import Exchange
-from headgate.edge.limits import REFUSED_CONNECTIONS
+from headgate.edge.limits import REFUSED_CONNECTIONS, TICK_S
 from headgate.edge.route import Route
 from tests.conftest import run
 from tests.edge.serving import GET, Client, answering, chunked, echoing, post, serving, until
@@ -217,6 +217,21 @@ def test_the_clock_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
             client = await service.connect()
             assert (await client.ask(GET)).status == 200
             assert await client.ended() == b""
+
+    run(main())
+
+
+def test_no_limit_ends_early() -> None:
+    """The server looks at its clock twice a second, so the clock may be half a second behind."""
+
+    async def main() -> None:
+        async with echoing(header_timeout_ms=100) as service:
+            await asyncio.sleep(TICK_S * 0.9)  # the clock is behind: a limit set by it has nearly passed
+            client = await service.connect()
+            await until(lambda: bool(service.server.connections))
+            loop = asyncio.get_running_loop()
+            assert service.connection.deadline_s >= loop.time() + 0.05
+            assert (await client.ask(GET)).status == 200
 
     run(main())
 

@@ -41,9 +41,10 @@ class Server:
         """Takes new limits, for connections that are open too."""
         self.settings = settings
         self.cors = Cors(settings.cors_origins)
-        self.header_timeout_s = settings.header_timeout_ms / 1000
-        self.body_timeout_s = settings.body_timeout_ms / 1000
-        self.idle_timeout_s = settings.idle_timeout_ms / 1000
+        # The coarse clock may be a step behind: without it, a limit could end early.
+        self.header_timeout_s = settings.header_timeout_ms / 1000 + TICK_S
+        self.body_timeout_s = settings.body_timeout_ms / 1000 + TICK_S
+        self.idle_timeout_s = settings.idle_timeout_ms / 1000 + TICK_S
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Starts accepting; returns the address and port really bound (port 0 takes a free one)."""
