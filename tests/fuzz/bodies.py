@@ -132,8 +132,9 @@ def bent(body: dict[str, Any], chance: Random) -> Any:
 
 
 def body(chance: Random) -> bytes:
-    """One body."""
+    """One body, for the model `m` or `l` unless that was changed, too."""
     value = deepcopy(chance.choice(SEEDS))
+    value["model"] = chance.choice(["m", "l"])
     for _ in range(chance.choice([0, 1, 1, 1, 1, 2])):
         if places(value):
             value = bent(value, chance)

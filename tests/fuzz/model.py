@@ -64,7 +64,7 @@ class Model:
         except (ValueError, RecursionError) as error:
             self.complaints.append(f"{error}: {body[:2000]!r}")
             request = {}
-        if request.get("model") != "m":
+        if request.get("model") not in {"m", "l"}:
             self.complaints.append(f"the wrong model: {body[:2000]!r}")
         if request.get("stream") is True:
             return (

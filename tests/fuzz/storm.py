@@ -37,8 +37,15 @@ enabled = false
 name = "model"
 base_url = "http://127.0.0.1:{port}/v1"
 models = ["m"]
+
+[[upstream]]
+name = "translated"
+base_url = "http://127.0.0.1:{port}/v1"
+dialect = "llamacpp"
+models = ["l"]
 """
-"""Requests that are cut short are told so soon; others are never that slow."""
+"""Requests that are cut short are told so soon; others are never that slow. One model's messages go
+as they are, the other's are taken apart and made anew."""
 
 OUR_FAULT = {500, 502, 503, 504}
 """Statuses that nothing in a request explains. (501 and 505: its transfer-coding or version is unknown.)"""

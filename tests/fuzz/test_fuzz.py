@@ -46,7 +46,7 @@ def test_mutated_bodies_are_of_every_kind() -> None:
         except (ValueError, RecursionError):
             continue
         valid += 1
-        unchanged += value in SEEDS
+        unchanged += isinstance(value, dict) and value | {"model": "m"} in SEEDS
     assert 1000 < valid < 1900
     assert 100 < unchanged < 600
 
