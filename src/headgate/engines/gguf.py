@@ -79,7 +79,7 @@ def _inspect(path: Path) -> ModelFile:
                 return _read(str(path), data)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
-    except (struct.error, _BrokenHeader):
+    except (struct.error, OverflowError, _BrokenHeader):
         raise SettingsError(f"{path}: broken or cut short: its header makes no sense") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: broken: a name in its header is not UTF-8") from None

@@ -9,17 +9,20 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
+import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Sequence
+from contextlib import suppress
 from logging import DEBUG, ERROR, INFO, WARNING, getLogger
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from headgate.core.errors import Overloaded
+from headgate.core.errors import Overloaded, SettingsError
 from headgate.core.ports import Headers
 from headgate.core.settings import Engine as EngineSettings
 
@@ -47,6 +50,11 @@ PROBE_TIMEOUT_S = 5.0
 
 NEWS_S = 1.0
 """How long the news of a death may take: the kernel closes the socket a moment before it tells the parent."""
+
+FOLDER_PREFIX, SOCKET_NAME = "headgate-", "engine.sock"
+
+FRESH_S = 60.0
+"""A socket younger than this may be about to listen."""
 
 LINE_BYTES = 2000
 """An engine's line above this is cut: it writes for people."""
@@ -90,7 +98,7 @@ class Engine:
         self.name = settings.name
         self._start_timeout_s = settings.start_timeout_ms / 1000
         self._folder = _private_folder()
-        self.address = EngineAddress(str(self._folder / "engine.sock"))
+        self.address = EngineAddress(str(self._folder / SOCKET_NAME))
         self._command = [*(command or _program(settings)), "--socket", self.address.socket_path]
         self._ready = False
         self._state: State = "stopped"
@@ -198,14 +206,7 @@ class Engine:
         self._generation += 1
         started_s = loop.time()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=PIPE,  # never written to: its end tells the engine that we are gone
-                stdout=PIPE,
-                stderr=STDOUT,
-                env={name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)},
-                start_new_session=True,  # Ctrl-C at the terminal is for the gate, which then ends its streams
-            )
+            process = await _spawn(self._command)
         except OSError as error:
             return f"cannot be started: {error.strerror or error}"
         self._process = process
@@ -217,7 +218,8 @@ class Engine:
                 await asyncio.wait([answers, death], return_when=asyncio.FIRST_COMPLETED)
             if not death.done():
                 self._become_ready(loop.time() - started_s)
-            await death
+            # Waited for, not awaited: who cancels this task must not cancel the wait for its death as well.
+            await asyncio.wait([death])
             return _cause(process)
         except TimeoutError:
             return f"was not ready within {self._start_timeout_s:g} s"
@@ -293,10 +295,49 @@ def _program(settings: EngineSettings) -> list[str]:
 
 def _private_folder() -> Path:
     """A new folder only we can enter. Its path stays short: a socket's may have 103 bytes."""
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+    bases = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]
+    for base in bases:
         if base and len(base.encode()) <= 60 and os.access(base, os.W_OK | os.X_OK):
-            return Path(tempfile.mkdtemp(prefix="headgate-", dir=base))
-    return Path(tempfile.mkdtemp(prefix="headgate-", dir="/tmp"))
+            _sweep(Path(base))
+            return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
+    raise SettingsError(
+        "no folder for an engine's socket: set XDG_RUNTIME_DIR or TMPDIR to a short, writable one"
+    )
+
+
+def _sweep(base: Path) -> None:
+    """Removes what gates that were killed have left: sockets of ours at which nobody listens any more."""
+    for path in base.glob(f"{FOLDER_PREFIX}*/{SOCKET_NAME}"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            found = path.lstat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < FRESH_S:
+                continue
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
+async def _spawn(command: Sequence[str]) -> Process:
+    """Starts the process; raises OSError. It is not left behind when this is cancelled half-way."""
+    spawning = asyncio.get_running_loop().create_task(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,  # never written to: its end tells the engine that we are gone
+            stdout=PIPE,
+            stderr=STDOUT,
+            env={name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)},
+            start_new_session=True,  # Ctrl-C at the terminal is for the gate, which then ends its streams
+        )
+    )
+    try:
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        with suppress(OSError):  # it could not be started, and nobody is left to be told
+            process = await spawning
+            process.kill()
+            await process.communicate()
+        raise
 
 
 async def _is_healthy(socket_path: str) -> bool:
