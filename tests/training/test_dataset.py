@@ -30,7 +30,9 @@ def replies(conversations: Iterable[dataset.Conversation]) -> list[dict[str, Any
 def test_a_seed_decides_everything() -> None:
     assert some(seed=5) == some(seed=5)
     assert some(seed=5) != some(seed=6)
-    assert dataset.group(Source(5), 0.6, 4096, 4) == dataset.group(Source(5), 0.6, 4096, 4)
+    assert dataset.group(Source(5), dataset.LATER, 4096, 4) == dataset.group(
+        Source(5), dataset.LATER, 4096, 4
+    )
     assert score.held_out_items(5) == score.held_out_items(5)
 
 
@@ -120,9 +122,9 @@ def test_compact_calls_are_not_taught_to_drop_their_spaces() -> None:
         assert weights[place] == (0.0 if before in encode(":,") else 1.0)
 
 
-@pytest.mark.parametrize("progress", [0.0, 0.3, 0.9])
-def test_batches_are_rectangles_within_their_budget(progress: float) -> None:
-    batches = dataset.group(Source(4), progress, 4096, 8)
+@pytest.mark.parametrize("mix", [dataset.FIRST_HALF, dataset.SECOND_HALF, dataset.LATER])
+def test_batches_are_rectangles_within_their_budget(mix: dataset.Mix) -> None:
+    batches = dataset.group(Source(4), mix, 4096, 8)
     assert len(batches) >= 8
     for tokens, weights in batches:
         lengths = {len(row) for row in tokens} | {len(row) for row in weights}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from training.chat import phrases, talk, tools
@@ -18,6 +18,8 @@ from training.chat.source import Source
 READING_WEIGHT = 0.1
 # In a copying exercise only the repetition can be foreseen.
 NOISE_WEIGHT = 0.02
+# Short rows, so that one batch holds hundreds of sums.
+DRILL_LENGTH = 120
 # The context the model is made for; the few conversations beyond it are cut.
 LONGEST_ROW = 2048
 
@@ -59,14 +61,14 @@ def _pick(source: Source, shares: dict[str, int]) -> str:
     return source.random.choices(list(shares), list(shares.values()))[0]
 
 
-def talk_conversation(source: Source, turns: int) -> Conversation:
+def talk_conversation(source: Source, turns: int, shares: dict[str, int] = TALK_SHARES) -> Conversation:
     """A conversation without tools, of so many draws of a skill."""
     conversation = Conversation(draw_system(source))
     language = source.one(("en", "en", "zh"))
     for _ in range(turns):
         if source.chance(0.08):
             language = source.one(phrases.LANGUAGES)
-        skill = _pick(source, TALK_SHARES)
+        skill = _pick(source, shares)
         said = [message["content"] for message in conversation.messages]
         named = any(content.startswith(("Nice to meet", "很高兴")) for content in said)
         if skill == "name" and (named or source.chance(0.1)):
@@ -139,24 +141,57 @@ def copying_exercise(source: Source) -> Row:
     return tokens, weights
 
 
-def _row(source: Source, progress: float) -> Row:
-    """Mostly copying at the very start of training, long conversations only in its second half."""
+def sum_drill(source: Source) -> Row:
+    """Many sums in a row without a conversation around them; only their results count."""
+    tokens: list[int] = []
+    weights: list[float] = []
+    while len(tokens) < DRILL_LENGTH:
+        asked, result = talk.small_sum(source, "en")[1]["content"].split("= ")
+        for text, weight in ((f"{asked}= ", NOISE_WEIGHT), (f"{result} ", 1.0)):
+            piece = encode(text)
+            tokens += piece
+            weights += [weight] * len(piece)
+    return tokens, weights
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How often each kind of row is drawn, the skills of a conversation, and how many turns it may have."""
+
+    copying: float
+    drill: float
+    tools: float
+    talk_shares: dict[str, int]
+    talk_turns: tuple[int, ...]
+    tool_turns: tuple[int, ...]
+    long: float
+
+
+# The first round learns to speak; later ones practise what is hard: sums, and what a tool is asked for.
+FIRST_HALF = Mix(0.05, 0.0, 0.18, TALK_SHARES, (1, 2, 3, 5, 8), (1, 1, 1, 2, 2), 0.0)
+SECOND_HALF = replace(FIRST_HALF, long=0.03)
+LATER = Mix(0.09, 0.36, 0.17, TALK_SHARES | {"sum": 20}, (1, 2, 3, 5, 8), (1, 2, 3, 4), 0.03)
+
+
+def _row(source: Source, mix: Mix) -> Row:
     draw = source.random.random()
-    if draw < (0.6 if progress < 0.04 else 0.06):
+    if draw < mix.copying:
         return copying_exercise(source)
-    if draw < 0.82:
-        return tokens_of(talk_conversation(source, source.one((1, 2, 3, 5, 8))))
-    turns = source.one((1, 1, 1, 2, 2))
-    if progress > 0.5 and source.chance(0.03):
+    if draw < mix.copying + mix.drill:
+        return sum_drill(source)
+    if draw < 1 - mix.tools:
+        return tokens_of(talk_conversation(source, source.one(mix.talk_turns), mix.talk_shares))
+    turns = source.one(mix.tool_turns)
+    if mix.long and source.chance(mix.long):
         turns *= 5
     return tokens_of(tool_conversation(source, turns))
 
 
-def group(source: Source, progress: float, tokens_per_batch: int, batches: int) -> list[Batch]:
-    """About so many batches; rows of like length share one, padded to its longest. `progress`: 0 to 1."""
+def group(source: Source, mix: Mix, tokens_per_batch: int, batches: int) -> list[Batch]:
+    """About so many batches; rows of like length share one, padded to its longest."""
     examples: list[Row] = []
     while sum(len(tokens) for tokens, _ in examples) < tokens_per_batch * batches:
-        tokens, weights = _row(source, progress)
+        tokens, weights = _row(source, mix)
         examples.append((tokens[:LONGEST_ROW], weights[:LONGEST_ROW]))
     examples.sort(key=lambda example: len(example[0]))
     grouped: list[list[Row]] = [[]]

@@ -24,7 +24,8 @@ class Shape:
     key_value_heads: int = 4
     feed_forward: int = 512
     context: int = 2048
-    rope_base: float = 10000.0
+    # High, so that half of the pairs hardly turn within the context: content can be compared at any distance.
+    rope_base: float = 1_000_000.0
     norm_epsilon: float = 1e-5
 
     @property

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from training.chat import dataset
 from training.chat.conversation import VOCABULARY
+from training.chat.first import set_first_weights
 from training.chat.model import Llama, Shape
 from training.chat.source import Source
 
@@ -33,26 +34,34 @@ SHAPE = Shape(vocabulary=VOCABULARY)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to learn; rates fall linearly to zero over the last 60 %."""
+    """How long and how fast to learn: in each round the rates fall linearly to zero over the last 60 %."""
 
-    steps: int
+    rounds: int = 2
+    steps: int = 1100
     seed: int = 20261122
     muon_rate: float = 0.02
     adam_rate: float = 0.004
     shape: Shape = SHAPE
 
 
-def _make_group(task: tuple[int, float]) -> list[tuple[list[list[int]], list[list[float]]]]:
-    seed, progress = task
-    return dataset.group(Source(seed), progress, TOKENS_PER_STEP, BATCHES_PER_GROUP)
+def _make_group(task: tuple[int, dataset.Mix]) -> list[dataset.Batch]:
+    seed, mix = task
+    return dataset.group(Source(seed), mix, TOKENS_PER_STEP, BATCHES_PER_GROUP)
 
 
-def batches(plan: Plan, pool: multiprocessing.pool.Pool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each step's tokens and weights, a pure function of the plan, made by another process meanwhile."""
+def _mix(number: int, progress: float) -> dataset.Mix:
+    if number:
+        return dataset.LATER
+    return dataset.SECOND_HALF if progress > 0.5 else dataset.FIRST_HALF
+
+
+def batches(plan: Plan, number: int, pool: multiprocessing.pool.Pool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each step's tokens and weights, a pure function of plan and round; another process makes them."""
     groups = plan.steps // BATCHES_PER_GROUP + 1
-    tasks = ((plan.seed * 100_003 + number, number / groups) for number in range(groups))
-    for group in pool.imap(_make_group, tasks):
-        for tokens, weights in group:
+    first = plan.seed * 100_003 + number * 10_000
+    tasks = ((first + group, _mix(number, group / groups)) for group in range(groups))
+    for made in pool.imap(_make_group, tasks):
+        for tokens, weights in made:
             yield torch.tensor(tokens), torch.tensor(weights)
 
 
@@ -67,27 +76,18 @@ def loss_of(model: Llama, tokens: Tensor, weights: Tensor) -> Tensor:
     return (losses * wanted[chosen]).sum() / wanted.sum()
 
 
-def train(plan: Plan, checkpoint: Path) -> Llama:
-    """A trained network; the weights so far go to `checkpoint` now and then.
-
-    The same plan gives the same rows and first weights; the last bits of sums differ with the machine.
-    """
-    torch.manual_seed(plan.seed)
-    model = Llama(plan.shape)
+def train_round(model: Llama, plan: Plan, number: int) -> None:
+    """One round of training, from 0; later rounds begin at half the rates."""
     matrices = [p for p in model.blk.parameters() if p.ndim == 2]
     rest = [p for name, p in model.named_parameters() if p.ndim == 1 or not name.startswith("blk.")]
     optimizers = (
         torch.optim.Muon(matrices, lr=plan.muon_rate, weight_decay=0.01, adjust_lr_fn="original"),
         torch.optim.AdamW(rest, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
     )
-    count = model.parameter_count()
-    print(f"{count:,} parameters, {plan.steps} steps of {TOKENS_PER_STEP} tokens", flush=True)
-    started, smooth = time.monotonic(), [5.0, 5.0]
+    started, smooth = time.monotonic(), [0.0, 0.0]
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        for step, (tokens, weights) in enumerate(batches(plan, pool)):
-            if step == plan.steps:
-                break
-            scale = min(1.0, (step + 1) / 30, (1 - step / plan.steps) / 0.6)
+        for step, (tokens, weights) in zip(range(plan.steps), batches(plan, number, pool), strict=False):
+            scale = min(1.0, (step + 1) / 30, (1 - step / plan.steps) / 0.6) * (0.5 if number else 1.0)
             for optimizer, rate in zip(optimizers, (plan.muon_rate, plan.adam_rate), strict=True):
                 optimizer.param_groups[0]["lr"] = rate * scale
             loss = loss_of(model, tokens, weights)
@@ -97,12 +97,33 @@ def train(plan: Plan, checkpoint: Path) -> Llama:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             is_long = tokens.shape[1] > 400
-            smooth[is_long] = 0.95 * smooth[is_long] + 0.05 * loss.item()
+            smooth[is_long] = 0.95 * (smooth[is_long] or loss.item()) + 0.05 * loss.item()
             if step % 50 == 49:
                 seconds = time.monotonic() - started
-                speed = (step + 1) * TOKENS_PER_STEP / seconds
+                speed = f"{seconds:5.0f} s  {(step + 1) * TOKENS_PER_STEP / seconds:5.0f} tokens/s"
                 losses = f"loss: short {smooth[0]:.3f}, long {smooth[1]:.3f}"
-                print(f"step {step + 1:5}  {seconds:5.0f} s  {speed:5.0f} tokens/s  {losses}", flush=True)
-            if step % 200 == 199:
-                torch.save(model.state_dict(), checkpoint)
+                print(f"round {number} step {step + 1:5}  {speed}  {losses}", flush=True)
+
+
+def train(plan: Plan, checkpoint: Path, resume: bool) -> Llama:
+    """A trained network; after each round its weights go to `checkpoint`, from where `resume` goes on.
+
+    The same plan gives the same rows and first weights; the last bits of sums differ with the machine.
+    """
+    torch.manual_seed(plan.seed)
+    model = Llama(plan.shape)
+    set_first_weights(model)
+    done = 0
+    if resume:
+        kept = torch.load(checkpoint)
+        done = kept["rounds"]
+        model.load_state_dict(kept["weights"])
+    count = model.parameter_count()
+    print(
+        f"{count:,} parameters; {plan.rounds} rounds of {plan.steps} steps of {TOKENS_PER_STEP} tokens",
+        flush=True,
+    )
+    for number in range(done, plan.rounds):
+        train_round(model, plan, number)
+        torch.save({"rounds": number + 1, "weights": model.state_dict()}, checkpoint)
     return model
