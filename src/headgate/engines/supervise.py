@@ -6,25 +6,20 @@ Runs in the gate's process and holds no model. Must not know what the engine is 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import shutil
-import socket
 import sys
-import tempfile
-import time
-from asyncio.subprocess import PIPE, STDOUT, Process
+from asyncio.subprocess import Process
 from collections.abc import Sequence
-from contextlib import suppress
-from logging import DEBUG, ERROR, INFO, WARNING, getLogger
-from pathlib import Path
+from logging import getLogger
 from typing import Literal
 
 import msgspec
 
-from headgate.core.errors import Overloaded, SettingsError
+from headgate.core.errors import Overloaded
 from headgate.core.ports import Headers
 from headgate.core.settings import Engine as EngineSettings
+from headgate.engines.process import STOP_GRACE_S, cause_of_death, end, forward, spawn
+from headgate.engines.socket_folder import SOCKET_NAME, private_folder
 
 log = getLogger("headgate.engines")
 
@@ -38,9 +33,6 @@ keep a core busy, and a repaired one must not wait long."""
 STEADY_S = 60.0
 """An engine that ran for this long starts with a clean record when it dies."""
 
-STOP_GRACE_S = 5.0
-"""From SIGTERM to SIGKILL: the gate has finished its streams before it stops an engine."""
-
 POLL_FIRST_S = 0.02
 POLL_SLOWEST_S = 0.25
 """How often a starting engine is asked whether it is ready: they load in 30 ms or in minutes."""
@@ -50,24 +42,6 @@ PROBE_TIMEOUT_S = 5.0
 
 NEWS_S = 1.0
 """How long the news of a death may take: the kernel closes the socket a moment before it tells the parent."""
-
-FOLDER_PREFIX, SOCKET_NAME = "headgate-", "engine.sock"
-
-FRESH_S = 60.0
-"""A socket younger than this may be about to listen."""
-
-LINE_BYTES = 2000
-"""An engine's line above this is cut: it writes for people."""
-
-# What a process needs to run, to find its libraries and its GPU. Not the gate's keys.
-ENVIRONMENT = re.compile(
-    r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|DYLD_.*|PYTHON.*|VIRTUAL_ENV"
-    r"|CUDA_.*|NVIDIA_.*|HIP_.*|ROCR_.*|GGML_.*|OMP_.*|GOMP_.*"
-)
-
-_LEVELS = {b"E": ERROR, b"W": WARNING, b"I": INFO, b"D": DEBUG}
-_LINE = re.compile(rb"^[\d.]+ (?P<level>[EWID]) (?P<text>.*)")
-"""llama.cpp's log: a clock, a level, words."""
 
 
 class EngineAddress(msgspec.Struct, frozen=True):
@@ -97,7 +71,7 @@ class Engine:
         """`command` replaces the program; the socket's path is added to it."""
         self.name = settings.name
         self._start_timeout_s = settings.start_timeout_ms / 1000
-        self._folder = _private_folder()
+        self._folder = private_folder()
         self.address = EngineAddress(str(self._folder / SOCKET_NAME))
         self._command = [*(command or _program(settings)), "--socket", self.address.socket_path]
         self._ready = False
@@ -179,12 +153,8 @@ class Engine:
             started_s = loop.time()
             why = await self._live()
             self._deaths += 1
-            if loop.time() - started_s >= STEADY_S:
-                quick_deaths = 0
-            delay_s = (
-                0.0 if quick_deaths == 0 else min(FIRST_DELAY_S * 2 ** (quick_deaths - 1), LONGEST_DELAY_S)
-            )
-            quick_deaths += 1
+            quick_deaths = 1 if loop.time() - started_s >= STEADY_S else quick_deaths + 1
+            delay_s = _delay_s(quick_deaths)
             self._detail = why
             self._next_start_s = loop.time() + delay_s
             log.error("%s: %s; starting it again in %g s", self.name, why, delay_s)
@@ -206,11 +176,11 @@ class Engine:
         self._generation += 1
         started_s = loop.time()
         try:
-            process = await _spawn(self._command)
+            process = await spawn(self._command)
         except OSError as error:
             return f"cannot be started: {error.strerror or error}"
         self._process = process
-        output = loop.create_task(self._forward(process))
+        output = loop.create_task(forward(process, self.name))
         answers = loop.create_task(self._until_ready())
         death = loop.create_task(process.wait())
         try:
@@ -220,12 +190,12 @@ class Engine:
                 self._become_ready(loop.time() - started_s)
             # Waited for, not awaited: who cancels this task must not cancel the wait for its death as well.
             await asyncio.wait([death])
-            return _cause(process)
+            return cause_of_death(process)
         except TimeoutError:
             return f"was not ready within {self._start_timeout_s:g} s"
         finally:
             answers.cancel()
-            await _end(process, death)
+            await end(process, death)
             # What it said last is the most interesting: the pipe ends with the process.
             await asyncio.wait([output, answers], timeout=STOP_GRACE_S)
             output.cancel()
@@ -252,26 +222,6 @@ class Engine:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, POLL_SLOWEST_S)
 
-    async def _forward(self, process: Process) -> None:
-        """Passes what the engine writes to our log, a line at a time."""
-        assert process.stdout is not None
-        rest = b""
-        while data := await process.stdout.read(65_536):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                self._say(line)
-            if len(rest) > LINE_BYTES:
-                self._say(rest)
-                rest = b""
-        self._say(rest)
-
-    def _say(self, line: bytes) -> None:
-        if line.strip():
-            parts = _LINE.match(line)
-            level = _LEVELS[parts["level"]] if parts else INFO
-            text = parts["text"] if parts else line
-            log.log(level, "%s: %s", self.name, text[:LINE_BYTES].decode(errors="replace").strip())
-
     def _retry_after_ms(self) -> int:
         left_s = self._next_start_s - asyncio.get_running_loop().time()
         # A second more than the wait: it also has to load.
@@ -293,53 +243,6 @@ def _program(settings: EngineSettings) -> list[str]:
     return [sys.executable, "-P", "-m", f"headgate.engines.{settings.kind}", "--supervised", *words]
 
 
-def _private_folder() -> Path:
-    """A new folder only we can enter. Its path stays short: a socket's may have 103 bytes."""
-    bases = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]
-    for base in bases:
-        if base and len(base.encode()) <= 60 and os.access(base, os.W_OK | os.X_OK):
-            _sweep(Path(base))
-            return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=base))
-    raise SettingsError(
-        "no folder for an engine's socket: set XDG_RUNTIME_DIR or TMPDIR to a short, writable one"
-    )
-
-
-def _sweep(base: Path) -> None:
-    """Removes what gates that were killed have left: sockets of ours at which nobody listens any more."""
-    for path in base.glob(f"{FOLDER_PREFIX}*/{SOCKET_NAME}"):
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            found = path.lstat()
-            if found.st_uid != os.getuid() or time.time() - found.st_mtime < FRESH_S:
-                continue
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                shutil.rmtree(path.parent, ignore_errors=True)
-
-
-async def _spawn(command: Sequence[str]) -> Process:
-    """Starts the process; raises OSError. It is not left behind when this is cancelled half-way."""
-    spawning = asyncio.get_running_loop().create_task(
-        asyncio.create_subprocess_exec(
-            *command,
-            stdin=PIPE,  # never written to: its end tells the engine that we are gone
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)},
-            start_new_session=True,  # Ctrl-C at the terminal is for the gate, which then ends its streams
-        )
-    )
-    try:
-        return await asyncio.shield(spawning)
-    except asyncio.CancelledError:
-        with suppress(OSError):  # it could not be started, and nobody is left to be told
-            process = await spawning
-            process.kill()
-            await process.communicate()
-        raise
-
-
 async def _is_healthy(socket_path: str) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
@@ -354,30 +257,9 @@ async def _is_healthy(socket_path: str) -> bool:
     return status.startswith(b"HTTP/1.1 200 ")
 
 
-async def _end(process: Process, death: asyncio.Task[int]) -> None:
-    """Ends the process if it still runs: first with a word, then without."""
-    if not death.done():
-        process.terminate()
-        await asyncio.wait([death], timeout=STOP_GRACE_S)
-    if not death.done():
-        process.kill()
-        await asyncio.wait([death])
-    if process.stdin is not None:
-        process.stdin.close()
-
-
 def _delay_s(quick_deaths: int) -> float:
     """How long to wait after so many deaths in a row."""
+    if quick_deaths == 1:
+        return 0.0
     # The exponent is bounded too: a float ends at 2**1024.
-    return (
-        0.0 if quick_deaths == 1 else min(FIRST_DELAY_S * 2.0 ** min(quick_deaths - 2, 10), LONGEST_DELAY_S)
-    )
-
-
-def _cause(process: Process) -> str:
-    code = process.returncode or 0
-    if code >= 0:
-        return f"ended with exit code {code}"
-    if code == -4:
-        return "was killed by signal 4 (illegal instruction): this CPU lacks AVX2; see `headgate doctor`"
-    return f"was killed by signal {-code}"
+    return min(FIRST_DELAY_S * 2.0 ** min(quick_deaths - 2, 10), LONGEST_DELAY_S)
