@@ -106,8 +106,13 @@ class Application:
 
     async def run(self, listening: Callable[[int], None]) -> None:
         """Serves until a signal says stop."""
-        settings = self._settings
         self._fleet = Fleet()
+        try:
+            await self._serve(self._settings, listening)
+        finally:
+            await self._fleet.stop()
+
+    async def _serve(self, settings: Settings, listening: Callable[[int], None]) -> None:
         self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
         self._server = Server(Routes(self._routes()), settings.server)
         stop = asyncio.Event()
@@ -125,7 +130,6 @@ class Application:
             self._stopping = True
             refresher.cancel()
             await self._server.stop(self._settings.server.grace_ms / 1000)
-            await self._fleet.stop()
 
     def _routes(self) -> list[Route]:
         """One route for each row of the endpoint table, and the ones that are not OpenAI's."""
@@ -160,12 +164,16 @@ class Application:
     def _reconfigure(self) -> None:
         """SIGHUP: takes the configuration anew; streams go on with what they began with."""
         try:
+            self._master.reload()
+        except StoreError as error:
+            log.error("the operator's key stays as it was: %s", error)
+        try:
             settings = self._reload()
             self._gate.models = self._fleet.arrange(settings)
-            self._master.reload()
         except HeadgateError as error:
             log.error("configuration not changed: %s", error)
             return
+        self._fleet.start_eager()
         self._gate.pace = _pace(settings.server)
         self._server.configure(settings.server)
         self._settings = settings

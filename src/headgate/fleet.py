@@ -13,7 +13,7 @@ from headgate.backends.pool import Limits, Pool
 from headgate.backends.proxy import proxy_for
 from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
 from headgate.core.address import Address, parse_base_url
-from headgate.core.ports import Upstream as UpstreamPort
+from headgate.core.errors import SettingsError
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import Settings
 from headgate.core.settings import Upstream as UpstreamSettings
@@ -32,9 +32,14 @@ class Member(msgspec.Struct, frozen=True):
 
     settings: UpstreamSettings | EngineSettings
     """What it was made from; an upstream's models left out, for they may change without it."""
-    upstream: UpstreamPort
+    upstream: RemoteUpstream
     pool: Pool
     engine: Engine | None = None
+
+    async def leave(self) -> None:
+        """Ends it when its last request is through."""
+        await self.upstream.emptied()
+        await self.stop()
 
     async def stop(self) -> None:
         """Ends its process, and its connections when their replies are through."""
@@ -49,15 +54,40 @@ class Fleet:
     def __init__(self) -> None:
         self._members: list[Member] = []
         self._started_s = int(time.time())
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], Member] = {}
 
     def arrange(self, settings: Settings) -> Models:
         """The table of models for these settings; what did not change keeps its process and its connections.
 
         Raises SettingsError before anything has changed.
         """
-        targets: dict[str, Target] = {}
         members: list[Member] = []
+        try:
+            targets = self._targets(settings, members)
+        except SettingsError:
+            self._let_go(members, keep=self._members)
+            raise
+        self._let_go(self._members, keep=members)
+        self._members = members
+        return Models(targets)
+
+    def start_eager(self) -> None:
+        """Starts the engines that are not to wait for their first request."""
+        for member in self._members:
+            if isinstance(member.settings, EngineSettings) and member.settings.eager:
+                assert member.engine is not None
+                member.engine.start()
+
+    async def stop(self) -> None:
+        """Closes every connection and stops every engine, whoever still uses them."""
+        leaving = dict(self._leaving)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*(member.stop() for member in (*self._members, *leaving.values())))
+
+    def _targets(self, settings: Settings, members: list[Member]) -> dict[str, Target]:
+        """Every name that clients may use; the members that serve them are added to `members`."""
+        targets: dict[str, Target] = {}
         for wanted in settings.upstreams:
             member = self._member(msgspec.structs.replace(wanted, models=()))
             members.append(member)
@@ -71,27 +101,14 @@ class Fleet:
             targets[engine.name] = Target(engine.name, member.upstream, engine.name, self._started_s, OWN)
         for alias, name in settings.aliases.items():
             targets[alias] = targets[name]
-        self._replace(members)
-        return Models(targets)
+        return targets
 
-    def start_eager(self) -> None:
-        """Starts the engines that are not to wait for their first request."""
-        for member in self._members:
-            if isinstance(member.settings, EngineSettings) and member.settings.eager:
-                assert member.engine is not None
-                member.engine.start()
-
-    async def stop(self) -> None:
-        """Closes every connection and stops every engine."""
-        await asyncio.gather(*(member.stop() for member in self._members), *self._leaving)
-
-    def _replace(self, members: list[Member]) -> None:
-        for member in self._members:
-            if member not in members:
-                task = asyncio.get_running_loop().create_task(member.stop())
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
-        self._members = members
+    def _let_go(self, members: list[Member], *, keep: list[Member]) -> None:
+        for member in members:
+            if member not in keep:
+                task = asyncio.get_running_loop().create_task(member.leave())
+                self._leaving[task] = member
+                task.add_done_callback(self._leaving.pop)
 
     def _member(self, settings: UpstreamSettings | EngineSettings) -> Member:
         for member in self._members:

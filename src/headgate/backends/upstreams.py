@@ -5,6 +5,7 @@ Must not know what is asked: that is its dialect's, and the gateway's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from urllib.parse import quote, urlencode
 
@@ -33,10 +34,11 @@ class Place(msgspec.Struct, frozen=True):
 class InFlight:
     """Counts the requests at one upstream, up to a limit."""
 
-    __slots__ = ("_limit", "count")
+    __slots__ = ("_emptied", "_limit", "count")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
+        self._emptied: asyncio.Event | None = None
         self.count = 0
 
     def enter(self) -> None:
@@ -51,6 +53,15 @@ class InFlight:
     def leave(self) -> None:
         """Gives the place back."""
         self.count -= 1
+        if self._emptied is not None and self.count == 0:
+            self._emptied.set()
+
+    async def emptied(self) -> None:
+        """Returns when no request is in flight."""
+        if self.count:
+            self._emptied = self._emptied or asyncio.Event()
+            self._emptied.clear()
+            await self._emptied.wait()
 
 
 class RemoteUpstream:
@@ -64,10 +75,12 @@ class RemoteUpstream:
         in_flight = InFlight(max_in_flight)
         self.enter = in_flight.enter
         self.leave = in_flight.leave
+        self.emptied = in_flight.emptied
 
     def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Awaitable[Reply]:
         """Sends one request (`headgate.core.ports.Upstream.send`)."""
-        return self._pool.send(self._heads.head(outgoing), outgoing.body, fresh=fresh)
+        body = outgoing.mended or outgoing.body
+        return self._pool.send(self._heads.head(outgoing, len(body)), body, fresh=fresh)
 
 
 class EngineUpstream(RemoteUpstream):
@@ -99,12 +112,12 @@ class Heads:
     def __repr__(self) -> str:
         return "Heads()"  # what it has made holds the upstream's key
 
-    def head(self, outgoing: Outgoing) -> bytes:
+    def head(self, outgoing: Outgoing, body_bytes: int) -> bytes:
         """Everything up to and including the blank line."""
         beginning = self._beginnings.get(outgoing.path) or self._begin(outgoing.path)
         if outgoing.headers:
             beginning += b"".join([b"%b: %b\r\n" % line for line in outgoing.headers])
-        return b"%bcontent-length: %d\r\n\r\n" % (beginning, len(outgoing.body))
+        return b"%bcontent-length: %d\r\n\r\n" % (beginning, body_bytes)
 
     def _begin(self, path: str) -> bytes:
         place = self._place
