@@ -19,7 +19,7 @@ import pytest
 from headgate.core.errors import Overloaded
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import File
-from headgate.engines import supervise
+from headgate.engines import process, supervise
 from headgate.engines.supervise import Engine, EngineStatus
 from tests.conftest import run
 from tests.engines.running import is_healthy
@@ -154,6 +154,10 @@ def test_what_dies_is_started_ever_more_slowly(tmp_path: Path, monkeypatch: pyte
     assert slept[:9] == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
+def test_the_delay_is_bounded_after_any_number_of_deaths() -> None:
+    assert [supervise._delay_s(deaths) for deaths in (1, 2, 8, 5000)] == [0, 0.5, 30, 30]
+
+
 def test_requests_do_not_wait_for_a_start_that_is_far_away(tmp_path: Path) -> None:
     async def main() -> None:
         async with failing(tmp_path, "dies at once") as engine:
@@ -221,7 +225,7 @@ def test_stopping_in_the_middle_of_a_start(tmp_path: Path) -> None:
 
 
 def test_one_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "STOP_GRACE_S", 0.2)
+    monkeypatch.setattr(process, "STOP_GRACE_S", 0.2)
 
     async def main() -> None:
         async with failing(tmp_path, "ignores SIGTERM") as engine:
