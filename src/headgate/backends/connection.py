@@ -13,6 +13,8 @@ from typing import Protocol, cast
 import httptools
 
 from headgate.backends.reply import Reply, ends_exactly, ends_with_connection
+from headgate.backends.sending import STEP_BYTES, Sending
+from headgate.core.cut import Pieces
 from headgate.core.errors import ConnectionLost, UpstreamGarbage, UpstreamTimeout
 
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -67,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_phase",
         "_pieces",
         "_reply",
+        "_sending",
         "_stopped",
         "_unsent_bytes",
         "_waiter",
@@ -99,6 +102,8 @@ class Connection(asyncio.Protocol):
         """The last read ended where the reply did."""
         self._stopped = False
         self._unsent_bytes = 0
+        self._sending: Sending | None = None
+        """The last long request."""
         self._reply: Reply | None = None
         self._waiter: asyncio.Future[Reply] | None = None
         """Who waits for the head."""
@@ -114,15 +119,17 @@ class Connection(asyncio.Protocol):
 
     # --- asked by the pool and the reply --------------------------------------------------------------
 
-    def ask(self, head: bytes, body: bytes) -> asyncio.Future[Reply]:
+    def ask(self, head: bytes, body: bytes | Pieces) -> asyncio.Future[Reply]:
         """Sends a request; the future is resolved when the reply's head is complete."""
         self._phase = HEAD
         self.quiet_ticks = 0
         self._head_only = head.startswith(b"HEAD ")
-        if len(body) <= JOIN_LIMIT_BYTES:
+        if isinstance(body, bytes) and len(body) <= JOIN_LIMIT_BYTES:
             self.transport.write(head + body)
-        else:
+        elif isinstance(body, bytes) and len(body) <= STEP_BYTES:
             self.transport.writelines((head, body))
+        else:
+            self._sending = Sending(self.loop, self.transport, head, body)
         self._waiter = waiter = self.loop.create_future()
         return waiter
 
@@ -134,6 +141,7 @@ class Connection(asyncio.Protocol):
             and self._exact
             # A reply that came before its request was sent whole: the rest would precede the next request.
             and self.transport.get_write_buffer_size() == 0
+            and (self._sending is None or self._sending.left_bytes == 0)
         ):
             self.abort()
             return
@@ -178,6 +186,8 @@ class Connection(asyncio.Protocol):
                 self.abort()
         elif phase == HEAD and not self._head:
             unsent_bytes = self.transport.get_write_buffer_size()
+            if self._sending is not None:
+                unsent_bytes += self._sending.left_bytes
             if unsent_bytes != self._unsent_bytes:
                 self._unsent_bytes = unsent_bytes  # a long request on its way out is no silence
                 self.quiet_ticks = 0
@@ -190,6 +200,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+
+    def pause_writing(self) -> None:
+        if self._sending is not None:
+            self._sending.hold()
+
+    def resume_writing(self) -> None:
+        if self._sending is not None:
+            self._sending.go_on()
 
     def data_received(self, data: bytes) -> None:
         before = self._phase
@@ -340,6 +358,8 @@ class Connection(asyncio.Protocol):
         self._home.forget(self)
         reply, waiter = self._reply, self._waiter
         self._reply = self._waiter = None
+        if self._sending is not None:
+            self._sending.stop()
         # The parser holds methods of this object, and this object holds the parser.
         del self._parser, self._feed, self.on_body
         if error is None:

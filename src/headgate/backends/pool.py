@@ -15,6 +15,7 @@ from headgate.backends.connection import Connection
 from headgate.backends.proxy import Proxy
 from headgate.backends.reply import Reply
 from headgate.core.address import Address
+from headgate.core.cut import Pieces
 from headgate.core.errors import ConnectFailed
 
 
@@ -78,7 +79,7 @@ class Pool:
         """How many connections there are, idle and busy."""
         return len(self._all)
 
-    async def send(self, head: bytes, body: bytes, *, fresh: bool = False) -> Reply:
+    async def send(self, head: bytes, body: bytes | Pieces, *, fresh: bool = False) -> Reply:
         """Sends one request and returns when the reply's head has arrived (`core.ports.Pool.send`)."""
         if fresh or not self._idle:
             connection = await self._open()

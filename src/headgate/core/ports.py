@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from headgate.core.cut import Pieces
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError
 from headgate.core.usage import Usage
@@ -48,8 +49,12 @@ class Exchange(Protocol):
         """A request header's value by its lower-case name; lines of the same name are joined by `, `."""
         ...
 
-    async def body(self) -> bytes:
-        """The whole request body, decompressed; raises ApiError when it is too large, slow or broken."""
+    async def body(self, enough_bytes: int = ...) -> bytes:
+        """The request body, decompressed; raises ApiError when it is too large, slow or broken.
+
+        Of one that is longer than `enough_bytes` the beginning, as soon as more than that is at hand; further
+        calls return what follows, and nothing at the end.
+        """
         ...
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
@@ -91,6 +96,9 @@ class Call(msgspec.Struct):
     """The model's name at the upstream."""
     created_s: int = 0
     """Unix time, for replies of upstreams that do not tell any."""
+    abridged: bool = False
+    """Long base64 was cut out of `messages`, and comes back after translation wherever its stand-in was
+    copied to. A dialect that has to read it raises `core.cut.WholeBodyNeeded`."""
 
 
 class Translator(Protocol):
@@ -120,6 +128,8 @@ class Outgoing(msgspec.Struct):
     """None when the reply needs no translation: bytes pass."""
     dropped: tuple[str, ...] = ()
     """Parameters that the upstream does not have and the operator wants left out; told in a reply header."""
+    mended: Pieces | None = None
+    """What is sent in place of `body`, where that was made of an abridged one. No dialect sets it."""
 
 
 class Dialect(Protocol):
@@ -194,7 +204,7 @@ class Reply(Protocol):
 class Pool(Protocol):
     """Keep-alive connections to one address."""
 
-    async def send(self, head: bytes, body: bytes, *, fresh: bool = False) -> Reply:
+    async def send(self, head: bytes, body: bytes | Pieces, *, fresh: bool = False) -> Reply:
         """Sends one request and returns when the reply's head has arrived.
 
         `head` is everything up to and including the blank line. `fresh` forbids an idle connection.

@@ -15,7 +15,7 @@ import httptools
 from headgate.core.errors import ApiError, BadRequest, InternalError, Overloaded, RequestTimeout
 from headgate.core.settings import Server as Settings
 from headgate.edge import wire
-from headgate.edge.exchange import Exchange, House, stray, too_large
+from headgate.edge.exchange import Exchange, House, stray
 from headgate.edge.limits import BITE_BYTES, PIPELINED, REFUSED_CONNECTIONS, WRITE_BUFFER_BYTES
 from headgate.edge.outflow import NEVER, Clock, Outflow
 from headgate.edge.route import Route, Routes, parameter
@@ -243,7 +243,7 @@ class Connection(Outflow):
                 fault, announced_bytes = BadRequest("The content-length is too long."), 0
                 exchange.keep_alive = False
             if fault is None and announced_bytes > limit_bytes:
-                fault = too_large(limit_bytes)
+                fault = wire.too_large(limit_bytes)
         elif b"transfer-encoding" in fields:
             exchange.remaining_bytes = None
         if fault is not None:

@@ -6,21 +6,25 @@ Must not know what is served; a connection makes it and a handler uses it.
 from __future__ import annotations
 
 import asyncio
-import zlib
+import sys
 from itertools import count
 from os import urandom
 from typing import Protocol
 
-from headgate.core.errors import ApiError, BadRequest, TooLarge
+from headgate.core.errors import ApiError
 from headgate.core.ports import Throttle
 from headgate.edge.cors import Cors
-from headgate.edge.limits import DISCARD_BYTES, INFLATE_READ_BYTES, INFLATE_STEP_BYTES, JOIN_BYTES
+from headgate.edge.inflate import Inflater
+from headgate.edge.limits import DISCARD_BYTES, INFLATE_READ_BYTES, JOIN_BYTES
 from headgate.edge.route import Route
-from headgate.edge.wire import BODILESS, LAST_CHUNK, chunk, split_target, status_line
+from headgate.edge.wire import BODILESS, LAST_CHUNK, chunk, split_target, status_line, too_large
 
 # Unique across restarts by its random half, cheap by its counted half; it is a name, not a secret.
 _ID_PREFIX = f"req_{urandom(8).hex()}"
 _id_counter = count(1)
+
+WHOLE = sys.maxsize
+"""More bytes than any body has."""
 
 
 class House(Protocol):
@@ -70,6 +74,9 @@ class Exchange:
     ended = False
     """The reply is complete."""
     _framed = False
+    _enough_bytes = WHOLE
+    """Received bytes above which whoever waits for the body is woken before its end."""
+    _inflater: Inflater | None = None
     _waiter: asyncio.Future[None] | None = None
     _source: Throttle | None = None
 
@@ -110,22 +117,19 @@ class Exchange:
             return self.fields.get(name)
         return b", ".join(value for line, value in self.lines if line == name)
 
-    async def body(self) -> bytes:
-        """The whole request body, unpacked; raises ApiError when it is too large, slow or broken."""
+    async def body(self, enough_bytes: int = WHOLE) -> bytes:
+        """The request body, unpacked; raises ApiError when it is too large, slow or broken.
+
+        Of one that is longer than `enough_bytes` the beginning, as soon as more than that is at hand; further
+        calls return what follows, and nothing at the end.
+        """
+        if b"content-encoding" in self.fields and self._is_packed():
+            return await self._unpack(enough_bytes)
         if not self.complete and self.refusal is None:
-            if b"expect" in self.fields and self.version == "1.1":
-                self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._waiter = self.connection.loop.create_future()
-            await self._waiter
+            await self._arrival(enough_bytes)
         if self.refusal is not None:
             raise self.refusal
-        chunks, self._chunks = self._chunks, []
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if b"content-encoding" not in self.fields or self.route is None:
-            return data
-        if self.fields[b"content-encoding"].strip().lower() == b"identity":
-            return data
-        return await inflate(data, self.route.body_limit_bytes)
+        return self._take(enough_bytes)
 
     def receive(self, pieces: list[bytes]) -> None:
         """Takes pieces of the body out of a list; after a refusal they are only counted."""
@@ -141,6 +145,8 @@ class Exchange:
             self.remaining_bytes -= size  # a length that is known was checked with the head
         elif self.route is not None and self.received_bytes > self.route.body_limit_bytes:
             self.refuse(too_large(self.route.body_limit_bytes))
+        if self.received_bytes > self._enough_bytes:
+            self._wake()
 
     def received(self, pieces: list[bytes]) -> None:
         """Takes the last pieces: the whole request has arrived."""
@@ -155,6 +161,57 @@ class Exchange:
         self.refusal = error
         self._chunks = []
         self._wake()
+
+    def _arrival(self, enough_bytes: int) -> asyncio.Future[None]:
+        """Done when the rest of the body has arrived, or more than `enough_bytes` of it are at hand."""
+        if self._waiter is None and b"expect" in self.fields and self.version == "1.1":
+            self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._waiter = waiter = self.connection.loop.create_future()
+        self._enough_bytes = self.received_bytes - sum(map(len, self._chunks)) + enough_bytes
+        if self.received_bytes > self._enough_bytes:
+            self._wake()
+        return waiter
+
+    def _take(self, enough_bytes: int) -> bytes:
+        """What is at hand, up to the chunk with which it is more than enough."""
+        chunks, self._chunks = self._chunks, []
+        if len(chunks) == 1:
+            return chunks[0]
+        size = 0
+        for index, piece in enumerate(chunks, 1):
+            size += len(piece)
+            if size > enough_bytes:
+                self._chunks = chunks[index:]
+                return b"".join(chunks[:index])
+        return b"".join(chunks)
+
+    def _is_packed(self) -> bool:
+        return self.route is not None and self.fields[b"content-encoding"].strip().lower() != b"identity"
+
+    async def _unpack(self, enough_bytes: int) -> bytes:
+        """The next part of a gzip body, unpacked while it arrives, a little per turn of the loop."""
+        assert self.route is not None
+        if self._inflater is None:
+            self._inflater = Inflater(self.route.body_limit_bytes)
+        pieces: list[bytes] = []
+        size = 0
+        while size <= enough_bytes:
+            piece = self._inflater.step()
+            if piece:
+                pieces.append(piece)
+                size += len(piece)
+                await asyncio.sleep(0)
+                continue
+            if not self.complete and self.refusal is None:
+                await self._arrival(INFLATE_READ_BYTES)
+            if self.refusal is not None:
+                raise self.refusal
+            packed = self._take(INFLATE_READ_BYTES)
+            if not packed:
+                self._inflater.finish()
+                break
+            self._inflater.feed(packed)
+        return b"".join(pieces)
 
     def _rest_is_small(self) -> bool:
         """Whether the unread rest of the body may be read and dropped to keep the connection.
@@ -258,35 +315,3 @@ def stray(channel: Channel, error: ApiError) -> Exchange:
     exchange.keep_alive = False
     exchange.refuse(error)
     return exchange
-
-
-def too_large(limit_bytes: int) -> TooLarge:
-    """The error for a body over its endpoint's limit."""
-    return TooLarge(f"The request body is too large: the limit here is {limit_bytes} bytes.")
-
-
-async def inflate(data: bytes, limit_bytes: int) -> bytes:
-    """Unpacks a gzip body, a little per turn of the loop; raises TooLarge past the limit (a bomb), BadRequest
-    when it is broken or cut short."""
-    unpacker = zlib.decompressobj(wbits=31)
-    pieces: list[bytes] = []
-    total = position = 0
-    try:
-        while not unpacker.eof:
-            packed = unpacker.unconsumed_tail
-            if not packed:
-                packed = data[position : position + INFLATE_READ_BYTES]
-                position += len(packed)
-            piece = unpacker.decompress(packed, INFLATE_STEP_BYTES)
-            if not piece and not packed:
-                raise BadRequest("The gzip request body is cut short.")
-            total += len(piece)
-            if total > limit_bytes:
-                raise too_large(limit_bytes)
-            pieces.append(piece)
-            await asyncio.sleep(0)
-    except zlib.error:
-        raise BadRequest("The request body is not valid gzip.") from None
-    if unpacker.unused_data or position < len(data):
-        raise BadRequest("The gzip request body is followed by other bytes.")
-    return b"".join(pieces)

@@ -30,7 +30,7 @@ JOIN_BYTES = 262_144
 INFLATE_READ_BYTES = 65_536
 """Packed bytes taken at a time, for zlib copies what it has not used."""
 
-INFLATE_STEP_BYTES = 262_144
+INFLATE_STEP_BYTES = 131_072
 """Unpacked between two turns of the loop: about a millisecond of zlib."""
 
 TICK_S = 0.5

@@ -10,7 +10,7 @@ import re
 from http import HTTPStatus
 from itertools import chain
 
-from headgate.core.errors import ApiError, BadRequest
+from headgate.core.errors import ApiError, BadRequest, TooLarge
 
 STATUS_LINES: dict[int, bytes] = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
@@ -45,6 +45,11 @@ def status_line(status: int) -> bytes:
 def chunk(data: bytes) -> bytes:
     """One piece of a chunked body; `data` must not be empty, for that would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def too_large(limit_bytes: int) -> TooLarge:
+    """The error for a body over its endpoint's limit."""
+    return TooLarge(f"The request body is too large: the limit here is {limit_bytes} bytes.")
 
 
 class ExpectationFailed(ApiError):

@@ -34,6 +34,8 @@ class Admitted(msgspec.Struct):
     wants_usage: bool
     """The client itself asked for a final usage chunk."""
     body_bytes: int
+    abridged: bool = False
+    """Long runs of base64 are cut out of it; see `core.cut`."""
 
 
 def admit(endpoint: Endpoint, body: bytes) -> Admitted:

@@ -79,6 +79,8 @@ class Attempt:
                     await self.flushed()
                 self.reply = reply = await upstream.send(outgoing, fresh=True)
             if 200 <= reply.status < 300:
+                # Nothing is sent again once it is answered, and the reply may take minutes.
+                outgoing.body, outgoing.mended = b"", None
                 return reply
             raise await self._refusal(reply)
         except UpstreamError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError, UpstreamFailed
@@ -13,6 +14,7 @@ from headgate.core.tap import StreamTap, partial_usage
 from headgate.gateway.admit import Admitted, admit
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authenticate import authenticate
+from headgate.gateway.carry import HEAVY_BYTES, Prepared, carry
 from headgate.gateway.pulse import Pulse
 from headgate.gateway.relay import refuse_packed, relay_whole
 from headgate.gateway.route import Models, Target, route
@@ -39,9 +41,14 @@ class Gate:
 
         async def handle(exchange: Exchange) -> None:
             principal = authenticate(exchange, self.keys)
-            admitted = admit(endpoint, await exchange.body())
-            target = route(self.models, admitted.model)
-            outgoing = translate(endpoint, admitted, target)
+            body = await exchange.body(HEAVY_BYTES)
+            if len(body) <= HEAVY_BYTES:
+                admitted = admit(endpoint, body)
+                target = route(self.models, admitted.model)
+                outgoing = translate(endpoint, admitted, target)
+            else:
+                admitted, target, outgoing = await carry(exchange, body, partial(self._prepare, endpoint))
+            del body  # the reply may take minutes
             attempt = Attempt(exchange, self._journal, principal, endpoint.name, admitted.model, target)
             target.upstream.enter()
             try:
@@ -59,6 +66,13 @@ class Gate:
                 target.upstream.leave()
 
         return handle
+
+    def _prepare(self, endpoint: Endpoint, body: bytes, abridged: bool) -> Prepared:
+        """A heavy request, checked, routed and translated; light ones do without the call."""
+        admitted = admit(endpoint, body)
+        admitted.abridged = abridged
+        target = route(self.models, admitted.model)
+        return admitted, target, translate(endpoint, admitted, target)
 
     async def _whole(
         self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, admitted: Admitted
@@ -114,6 +128,7 @@ def translate(endpoint: Endpoint, admitted: Admitted, target: Target) -> Outgoin
         admitted.wants_usage,
         target.upstream_model,
         int(time.time()),
+        admitted.abridged,
     )
     return target.upstream.dialect.request(call)
 
