@@ -81,6 +81,9 @@ CONTESTANTS = (
             "LITELLM_MASTER_KEY": KEY,
             "LITELLM_LOG": "ERROR",
             "NO_DOCS": "True",
+            # Its default, 500 connections to one upstream, would keep it from 2,000 streams.
+            "AIOHTTP_CONNECTOR_LIMIT": "4096",
+            "AIOHTTP_CONNECTOR_LIMIT_PER_HOST": "4096",
         },
         slow=True,
     ),

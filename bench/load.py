@@ -15,7 +15,7 @@ from typing import Any
 from bench.machine import CACHE, core_split, make_cache
 
 UPSTREAM_PORT = 9101
-IDLE_TIMEOUT_S = 60  # longer than any stream that the bench asks for
+IDLE_TIMEOUT_S = 200  # longer than any stream that the bench asks for
 NATIVE = Path(__file__).resolve().parent / "native"
 
 

@@ -13,7 +13,7 @@ CHUNKS_PER_SECOND = 50
 WARMUP_S = 2.0  # all streams are open, each in its own phase
 SLOW_WARMUP_S = 20.0  # LiteLLM takes many seconds to open 256 streams
 OPEN_STREAMS = 2000
-OPEN_TIMEOUT_S = 90
+OPEN_TIMEOUT_S, SLOW_OPEN_TIMEOUT_S = 30, 180
 DIRECT = "direct"  # it has no process to look at
 
 
@@ -82,12 +82,13 @@ def _open_turn(server: Server, upstream: Upstream, plan: Plan) -> dict[str, floa
     if contestant.name == DIRECT:
         return {}
     upstream.wait_until_idle()
+    wait_s, per_second = (SLOW_OPEN_TIMEOUT_S, 0.2) if contestant.slow else (OPEN_TIMEOUT_S, 1)
     # A stream outlives the wait for all of them, and ends by itself where hang-ups are not passed on.
-    chunks = OPEN_TIMEOUT_S if contestant.slow else 30
-    request = contestant.request(f"@stream {chunks} 1", stream=True)
-    load = Running(contestant.port, request, connections=OPEN_STREAMS, seconds=OPEN_TIMEOUT_S, warmup=0)
+    chunks = int((wait_s + plan.seconds) * per_second) + 1
+    request = contestant.request(f"@stream {chunks} {per_second}", stream=True)
+    load = Running(contestant.port, request, connections=OPEN_STREAMS, seconds=wait_s + 60, warmup=0)
     try:
-        deadline = time.monotonic() + (OPEN_TIMEOUT_S if contestant.slow else 20)
+        deadline = time.monotonic() + wait_s
         while (active := upstream.stats()["active"]) < OPEN_STREAMS:
             if time.monotonic() > deadline:
                 raise Wrong(f"only {active} of {OPEN_STREAMS} streams could be opened")
