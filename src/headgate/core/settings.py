@@ -117,7 +117,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: Name
     """What the journal and logs call it."""
-    dialect: Literal["openai", "llamacpp", "anthropic"] = "openai"
+    dialect: Literal["openai", "llamacpp", "anthropic", "gemini"] = "openai"
     """The wire format spoken there; OpenAI's, since nearly every server offers it."""
     base_url: Annotated[str, Meta(description="a URL")]
     """`https://host[:port]/v1`, `http://...` or `unix:/path/to.sock:/v1`; requests' paths are added."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headgate.core.ports import Dialect, Headers
 from headgate.dialects.anthropic import Anthropic
+from headgate.dialects.gemini import Gemini
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
 
@@ -17,4 +18,6 @@ def make_dialect(name: str, *, headers: Headers = (), drop_unsupported: bool = F
             return LlamaCpp()
         case "anthropic":
             return Anthropic(drop_unsupported=drop_unsupported, headers=headers)
+        case "gemini":
+            return Gemini(drop_unsupported=drop_unsupported)
     raise ValueError(name)
