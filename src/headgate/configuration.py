@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from headgate.backends.providers import known_providers
 from headgate.core.errors import SettingsError
 from headgate.core.settings import Engine, File, Settings
 from headgate.core.settings_text import parse
@@ -49,6 +50,7 @@ def load(sources: Sources) -> Settings:
         outside=_World(folder, os.environ),
         starter=starter_file(),
         extra_engines=[_engine(path) for path in sources.model_files],
+        providers=known_providers(),
     )
     flags: dict[str, object] = {}
     if sources.host is not None:

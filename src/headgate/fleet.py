@@ -127,7 +127,12 @@ def _remote(settings: UpstreamSettings) -> Member:
     tls = tls_context(settings.ca_file or "") if address.tls else None
     pool = Pool(address, limits=limits, proxy=proxy_for(address, os.environ), tls=tls)
     headers = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
-    dialect = make_dialect(settings.dialect, headers=headers, drop_unsupported=settings.unsupported == "drop")
+    dialect = make_dialect(
+        settings.dialect,
+        headers=headers,
+        drop_unsupported=settings.unsupported == "drop",
+        quirks=settings.quirks,
+    )
     if settings.api_key is not None:
         headers[:0] = dialect.credentials(settings.api_key.reveal())
     query = [(name, value.reveal()) for name, value in settings.query.items()]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.backends.providers import known_providers
 from headgate.core.errors import SettingsError
 from headgate.core.settings import Engine, File, Settings
 from headgate.core.settings_text import parse
@@ -48,7 +49,14 @@ class World:
 
 def read(text: str, *, starter: str | None = None, extra: tuple[Engine, ...] = ()) -> Settings:
     installed = None if starter is None else File(starter)
-    return parse(text, "gate.toml", outside=World(), starter=installed, extra_engines=extra)
+    return parse(
+        text,
+        "gate.toml",
+        outside=World(),
+        starter=installed,
+        extra_engines=extra,
+        providers=known_providers(),
+    )
 
 
 # --- what is right ------------------------------------------------------------------------------------
@@ -86,7 +94,7 @@ def test_the_example_can_be_used_and_shows_the_defaults(uncommented: bool) -> No
         assert settings.server == Settings().server
         assert settings.journal == Settings().journal
         assert settings.starter == Settings().starter
-    assert settings.models().keys() == {"gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "llama"}
+    assert settings.models().keys() == {"gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama"}
 
 
 def test_the_example_names_every_setting() -> None:

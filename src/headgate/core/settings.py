@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from headgate.core.quirks import Quirks
 from headgate.core.secret import MaybeSecret, Secret
 
 MINUTE_MS = 60_000
@@ -117,6 +118,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: Name
     """What the journal and logs call it."""
+    provider: str | None = None
+    """A service that is known by name: fills in address, dialect, key, quirks where none is said here."""
     dialect: Literal["openai", "llamacpp", "anthropic", "gemini"] = "openai"
     """The wire format spoken there; OpenAI's, since nearly every server offers it."""
     base_url: Annotated[str, Meta(description="a URL")]
@@ -128,6 +131,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unsupported: Literal["refuse", "drop"] = "refuse"
     """What becomes of a parameter that the dialect has no word for: a 400 that names it, or the request goes
     on without it and the reply says so in `x-headgate-dropped`. Hints are dropped and told either way."""
+    quirks: Quirks = Quirks()
+    """How a server that speaks OpenAI's format departs from it; see `core.quirks`."""
     headers: dict[str, MaybeSecret] = {}
     """Extra request headers: strings, or references like `api_key`'s."""
     query: dict[str, MaybeSecret] = {}

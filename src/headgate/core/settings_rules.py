@@ -26,7 +26,7 @@ _FRAMING = frozenset(
     | {"transfer-encoding", "upgrade"}
 )
 """Headers that the pool writes itself; a second one would break the request, or smuggle another."""
-_CREDENTIALS = frozenset(
+CREDENTIALS = frozenset(
     {"access_token", "api-key", "api_key", "apikey", "authorization", "cookie", "key", "proxy-authorization"}
     | {"token", "x-api-key", "x-goog-api-key"}
 )
@@ -103,7 +103,7 @@ def _check_upstream(upstream: Upstream, path: Path) -> None:
 
 
 def _check_credential(name: str, value: MaybeSecret, path: Path) -> None:
-    if name.lower() in _CREDENTIALS and value.origin == "text":
+    if name.lower() in CREDENTIALS and value.origin == "text":
         raise Wrong(path, f"a key is never written into the configuration; expected {REFERENCE}")
 
 

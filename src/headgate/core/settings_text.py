@@ -9,11 +9,13 @@ import copy
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, get_args
 
 import msgspec
 
 from headgate.core.errors import SettingsError
+from headgate.core.provider import Providers, fill_in
 from headgate.core.secret import MaybeSecret, Secret
 from headgate.core.settings import Engine, File, Settings
 from headgate.core.settings_rules import Wrong, check, complete
@@ -44,10 +46,12 @@ def parse(
     outside: Outside,
     starter: File | None = None,
     extra_engines: Sequence[Engine] = (),
+    providers: Providers = MappingProxyType({}),
 ) -> Settings:
     """Reads a whole configuration; `source` is the file's name for messages.
 
-    `starter` is the starter model's file where it is installed; `extra_engines` come from the command line.
+    `starter` is the starter model's file where it is installed; `extra_engines` come from the command line;
+    `providers` are the services that an upstream may name.
     Raises SettingsError (`source:line: field: what is wrong and what was expected`).
     """
     try:
@@ -57,6 +61,7 @@ def parse(
     except ValueError as error:
         raise SettingsError(_syntax_message(source, text, str(error))) from None
     try:
+        fill_in(document, providers, lambda variable: _is_set(variable, outside))
         settings = _convert(document, outside)
         settings = complete(settings, starter, extra_engines)
         check(settings, starter_installed=starter is not None)
@@ -76,6 +81,14 @@ def _syntax_message(source: str, text: str, message: str) -> str:
     column = f" (column {place['column']})" if place["column"] else ""
     words = message[: place.start()]
     return f"{source}:{line}: not TOML: {words[:1].lower()}{words[1:]}{column}"
+
+
+def _is_set(variable: str, outside: Outside) -> bool:
+    try:
+        outside.secret("env", variable)
+    except ValueError:
+        return False
+    return True
 
 
 def _convert(document: dict[str, Any], outside: Outside) -> Settings:
