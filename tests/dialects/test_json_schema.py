@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -30,8 +31,10 @@ def read(schema: object, *, strict: bool = False) -> Schema:
 
 
 def member(schema: Schema) -> Schema:
-    return {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+    return {"type": "object", "properties": {"a": schema}, "required": ["a"]}
 
+
+FREE_MEMBER = {"type": "object", "properties": {"a": {}}}
 
 # What goes in, and what comes out; None where it is the same.
 KEPT: list[tuple[object, Schema | None]] = [
@@ -47,7 +50,7 @@ KEPT: list[tuple[object, Schema | None]] = [
     (member({"type": "string"}), None),
     # Required members without a description may be anything; members nobody named are not written.
     ({"type": "object", "required": ["a"]}, member({})),
-    ({**member({}), "additionalProperties": True}, member({})),
+    ({**member({}), "additionalProperties": True}, {**member({}), "additionalProperties": False}),
     ({"properties": {"a": {}}, "required": ["a"]}, member({})),
     ({"type": "array"}, {"type": "array", "items": {}}),
     ({"items": [{"type": "null"}]}, {"type": "array", "prefixItems": [{"type": "null"}]}),
@@ -80,7 +83,6 @@ KEPT: list[tuple[object, Schema | None]] = [
             "type": "object",
             "properties": {"a": {}, "b": {}},
             "required": ["a"],
-            "additionalProperties": False,
         },
     ),
     (
@@ -123,7 +125,10 @@ def test_what_is_enforced_stays(schema: object, result: Schema | None) -> None:
         ({"type": "string", "not": {"const": "a"}}, {"type": "string"}),
         ({"if": {}, "then": {}}, {}),
         ({"anyOf": [{"type": "null"}], "minLength": 3}, {"anyOf": [{"type": "null"}]}),
-        ({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]}, {**member({}), "required": []}),
+        (
+            {"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]},
+            {"type": "object", "properties": {"a": {}}},
+        ),
         ({"allOf": [{"minLength": 1}, {"minLength": 2}]}, {"type": "string", "minLength": 1}),
     ],
 )
@@ -132,6 +137,14 @@ def test_what_is_not_enforced_goes_or_is_refused(schema: Schema, rest: Schema) -
     with pytest.raises(InvalidField, match="cannot be enforced here") as caught:
         read(schema, strict=True)
     assert (caught.value.param, caught.value.code) == ("the.param", "invalid_value")
+
+
+def test_members_stay_in_the_client_s_order() -> None:
+    text = {"description": "D", "type": "string"}
+    schema: Schema = {"required": ["a"], "properties": {"a": text}, "type": "object"}
+    assert json.dumps(read(schema)) == json.dumps(schema)
+    other: Schema = {"properties": {"a": dict(reversed(text.items()))}, "type": "object", "required": ["a"]}
+    assert json.dumps(read(other)) == json.dumps(other)
 
 
 def test_every_keyword_is_either_kept_or_refused() -> None:

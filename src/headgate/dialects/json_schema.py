@@ -80,7 +80,9 @@ class _Reading:
             if keyword in schema:
                 self._cannot(at, keyword)
         notes = {keyword: schema[keyword] for keyword in NOTES if keyword in schema}
-        return {**notes, **self._core(schema, at, depth)}
+        made = {**notes, **self._core(schema, at, depth)}
+        # In the client's order: a template shows the schema to the model, and small ones mind.
+        return {**{keyword: made[keyword] for keyword in schema if keyword in made}, **made}
 
     def _core(self, schema: Schema, at: str, depth: int) -> Schema:
         if "$ref" in schema:
@@ -154,15 +156,18 @@ class _Reading:
             if additional is False:
                 return {"properties": {}, "additionalProperties": False}
             return {"additionalProperties": self._read(additional, f"{at}.additionalProperties", depth + 1)}
-        return {
+        made: Schema = {
             "properties": {
-                name: self._read(member, f"{at}.properties.{name[:40]}", depth + 1)
-                for name, member in members.items()
-            },
-            "required": list(dict.fromkeys(required)),
-            # Members beyond those named are allowed at most, and the compiler writes wrong grammars for them.
-            "additionalProperties": False,
+                name: self._read(each, f"{at}.properties.{name[:40]}", depth + 1)
+                for name, each in members.items()
+            }
         }
+        if required:
+            made["required"] = list(dict.fromkeys(required))
+        if "additionalProperties" in schema:
+            # Members beyond those named are allowed at most, and the compiler writes wrong grammars for them.
+            made["additionalProperties"] = False
+        return made
 
     def _array(self, schema: Schema, at: str, depth: int) -> Schema:
         items = schema.get("items", True)
