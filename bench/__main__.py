@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bodies, latency, machine, report, starter, streams, throughput
+from bench import bodies, interpreter, latency, machine, report, starter, streams, throughput
 from bench.contestants import CONTESTANTS, Contestant, by_names
 from bench.load import Upstream
 from bench.measures import Plan, Row
@@ -82,7 +82,7 @@ def measured(wanted: list[str], contestants: list[Contestant], plan: Plan, model
 
 def finish(rows: list[Row], contestants: list[str], write_docs: bool) -> None:
     """Prints and keeps the results."""
-    day, where = datetime.now(UTC).date().isoformat(), machine.description()
+    day, where = datetime.now(UTC).date().isoformat(), f"{machine.description()}, {interpreter.version()}"
     print(report.text(rows, contestants))
     (machine.CACHE / "results.json").write_text(report.as_json(rows, where, day))
     block = report.markdown(rows, contestants, where, day)

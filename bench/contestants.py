@@ -1,11 +1,10 @@
 """Who is measured: the columns of the table, how each is configured and started, and asked."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import install
+from bench import install, interpreter
 from bench.load import UPSTREAM_PORT, chat_body, picture_body, request_bytes
 
 BENCH = Path(__file__).resolve().parent
@@ -50,7 +49,7 @@ def _nginx(folder: Path) -> list[str]:
 def _headgate(folder: Path) -> list[str]:
     file = _filled("headgate.toml.template", folder / "headgate.toml")
     options = ["--config", file, "--port", "9120", "--data", str(folder / "data")]
-    return [sys.executable, "-m", "headgate", "serve", *options]
+    return [*interpreter.headgate(), "serve", *options]
 
 
 def _litellm(folder: Path) -> list[str]:

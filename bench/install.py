@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench import interpreter
 from bench.machine import CACHE
 
 BENCH = Path(__file__).resolve().parent
@@ -31,12 +32,11 @@ def nginx() -> str:
 
 def litellm() -> str:
     """LiteLLM's proxy program, in a virtual environment of its own."""
-    folder, lock = CACHE / "litellm", BENCH / "litellm" / "requirements.txt"
-    if not _installed(folder, lock):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-        _get([*pip, "--require-hashes", "-r", str(lock)], folder, lock)
-    return str(folder / "bin" / "litellm")
+    try:
+        python = interpreter.environment("litellm", BENCH / "litellm" / "requirements.txt")
+    except subprocess.CalledProcessError as error:
+        raise Missing("LiteLLM could not be installed") from error
+    return str(python.parent / "litellm")
 
 
 def portkey() -> list[str]:

@@ -129,4 +129,4 @@ def description() -> str:
             model = line.partition(":")[2].strip()
             break
     kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
-    return f"{model}, {len(_CORES)} cores, Linux {kernel}, Python {platform.python_version()}"
+    return f"{model}, {len(_CORES)} cores, Linux {kernel}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from gguf import GGUFReader
 
+from bench import interpreter
 from bench.contestants import KEY
 from bench.load import Wrong
 from bench.machine import CACHE, ROOT
@@ -116,7 +117,7 @@ class _Process:
     def __enter__(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "headgate", *self._arguments],
+                [*interpreter.headgate(), *self._arguments],
                 env={**os.environ, "HEADGATE_MASTER_KEY": KEY, "BENCH_KEY": KEY},
                 stdout=log,
                 stderr=log,
