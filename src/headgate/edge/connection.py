@@ -16,7 +16,7 @@ from headgate.core.errors import ApiError, BadRequest, InternalError, Overloaded
 from headgate.core.settings import Server as Settings
 from headgate.edge import wire
 from headgate.edge.exchange import Exchange, House, stray
-from headgate.edge.limits import BITE_BYTES, PIPELINED, REFUSED_CONNECTIONS, WRITE_BUFFER_BYTES
+from headgate.edge.limits import BITE_BYTES, FULL_BYTES, PIPELINED, REFUSED_CONNECTIONS, WRITE_BUFFER_BYTES
 from headgate.edge.outflow import NEVER, Clock, Outflow
 from headgate.edge.route import Route, Routes, parameter
 
@@ -134,15 +134,16 @@ class Connection(Outflow):
         """Parses a long read in bites, to stop as soon as enough requests wait: it may hold thousands."""
         self._biting = True
         position = 0
-        while position < len(data) and not self._deaf:
-            if self._paused_reading:
-                self._held = data[position:]
-                break
+        while position < len(data) and not (self._deaf or self._paused_reading):
             rest_bytes = self._receiving.remaining_bytes if self._receiving is not None else None
-            end = position + max(BITE_BYTES, rest_bytes or 0)
-            self.data_received(data[position:end])
-            position = end
+            start, position = position, position + max(BITE_BYTES, rest_bytes or 0)
+            self.data_received(data[start:position])
         self._biting = False
+        if self._paused_reading:
+            self._held = data[position:]
+        elif len(data) >= FULL_BYTES:
+            self.transport.pause_reading()
+            self.loop.call_soon(self.transport.resume_reading)
 
     def _count(self, size: int) -> None:
         """Ends a head or trailer without end; its first read, where others' bytes may stand, is left out."""
@@ -310,8 +311,7 @@ class Connection(Outflow):
     def _finished(self, exchange: Exchange) -> bool:
         """Makes the connection ready for the next request, or ends it; tells which."""
         self._current = None
-        if exchange.gone or not exchange.ended:
-            # An unended reply cannot be followed by another.
+        if exchange.gone or not exchange.ended:  # an unended reply cannot be followed by another
             self._close()
             return False
         if self._closing or not exchange.keep_alive:

@@ -18,6 +18,9 @@ BITE_BYTES = 8192
 REFUSED_CONNECTIONS = 256
 """Connections over the limit that are told so; further ones are dropped unheard."""
 
+FULL_BYTES = 131_072
+"""After a read of this size others have a turn: the loop would read on up to 32 times while more waits."""
+
 PIPELINED = 16
 """Requests waiting behind the current one before we stop reading."""
 
