@@ -14,6 +14,7 @@ from headgate.core.errors import ApiError, BadRequest, InvalidField, Overloaded,
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.llamacpp_reply import Opening, Reply
 from tests.dialects.calls import chat_call
+from tests.dialects.schemas import NONSENSE
 
 Body = dict[str, Any]
 USER = {"role": "user", "content": "hi"}
@@ -111,6 +112,23 @@ def test_limits_of_tokens() -> None:
     # It overflows there, and becomes a minus.
     assert sent({"max_tokens": 2**31})["max_tokens"] == 2**31 - 1
     assert "max_tokens" not in sent({})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("top_k", -1, "decimal_below_min_value"),
+        ("top_k", "5", "invalid_value"),
+        ("min_p", 2, "decimal_above_max_value"),
+        ("typical_p", [], "invalid_value"),
+        ("repeat_penalty", 0, "decimal_below_min_value"),
+        ("repeat_penalty", True, "invalid_value"),
+    ],
+)
+def test_llama_cpp_s_own_numbers_have_ranges(field: str, value: Any, code: str) -> None:
+    error = refused({field: value})
+    assert (error.param, error.code) == (field, code)
+    assert sent({field: None})[field] is None
 
 
 def test_an_empty_stop_word_would_stop_at_once() -> None:
@@ -533,6 +551,27 @@ def test_messages_that_it_cannot_read(message: Body, param: str) -> None:
 def test_a_picture_in_the_system_message() -> None:
     message = {**picture(PIXEL), "role": "system"}
     assert refused({"messages": [message]}, LlamaCpp(images=True)).param == "messages[0].content[1]"
+
+
+@given(
+    schema=NONSENSE,
+    where=st.sampled_from(["response_format", "tools", "functions", "template"]),
+    strict=st.booleans(),
+)
+def test_nonsense_is_refused_and_breaks_nothing(schema: Any, where: str, strict: bool) -> None:
+    function = {"name": "f", "parameters": schema, "strict": strict}
+    body: Body = {
+        "response_format": {
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        },
+        "tools": {"tools": [{"type": "function", "function": function}], "tool_choice": "required"},
+        "functions": {"functions": [function], "function_call": {"name": "f"}},
+        "template": {"chat_template_kwargs": schema},
+    }[where]
+    try:
+        sent(body)
+    except ApiError as error:
+        assert error.status == 400  # noqa: PT017 (most of it is refused, some is not)
 
 
 # --- errors ---------------------------------------------------------------------------------------

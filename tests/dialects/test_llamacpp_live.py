@@ -21,6 +21,7 @@ from tests.dialects.calls import chat_call
 from tests.dialects.schemas import OBJECT_SCHEMAS, SCHEMAS, Schema, valid
 from tests.engines.running import RunningEngine, running_engine, wait_until
 from tests.models.bigram import CHATML, CHATML_TOOLS, split, write_bigram
+from tests.models.eyes import png, write_eyes
 
 Json = dict[str, Any]
 SLOTS = 4
@@ -436,6 +437,28 @@ def test_a_template_that_refuses(folder: Any) -> None:
         with pytest.raises(InvalidField, match=r"does not take these messages: No tools\.") as caught:
             model.whole(messages=[{"role": "tool", "tool_call_id": "a", "content": "b"}])
         assert caught.value.param == "messages"
+
+
+def test_pictures(folder: Any) -> None:
+    model_file = write_bigram(folder / "seer.gguf", "A grey picture.")
+    eyes = write_eyes(folder / "eyes.gguf", model_width=32)
+
+    def asking(url: str) -> list[Json]:
+        parts = [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": url}}]
+        return [{"role": "user", "content": parts}]
+
+    with running_engine(model_file, f"--mmproj={eyes}") as engine:
+        model = Model(engine, LlamaCpp(images=True))
+        blind = model.whole(messages=[{"role": "user", "content": "?"}])["usage"]["prompt_tokens"]
+        for size in ((16, 16), (200, 50)):
+            reply = model.whole(messages=asking(png(*size)))
+            assert reply["choices"][0]["message"]["content"] == "A grey picture."
+            assert reply["usage"]["prompt_tokens"] > blind
+        for broken in (png()[:-40], "data:image/png;base64,AAAA", "data:image/svg+xml;base64,PHN2Zy8+"):
+            with pytest.raises(InvalidField) as caught:
+                model.whole(messages=asking(broken))
+            assert caught.value.param == "messages"
+        assert model.said() == "A grey picture."
 
 
 def test_hundreds_at_once(talker: Model) -> None:

@@ -26,12 +26,11 @@ from headgate.dialects.llamacpp_tools import Offer, read_offer
 from headgate.dialects.openai import bearer
 from headgate.dialects.refusal import clean, refusal
 
-PASSED = (
-    "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "n",
-    # llama.cpp's own, which its clients know; each a number that cannot do harm.
-    "top_k", "min_p", "typical_p", "repeat_penalty",
-)  # fmt: skip
+PASSED = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "n")
 """Fields that go on as they came. Everything else is made here, or stays here."""
+
+OWN_NUMBERS = {"top_k": (0, 2**31 - 1), "min_p": (0, 1), "typical_p": (0, 1), "repeat_penalty": (0.01, 100)}
+"""llama.cpp's own fields that its clients know and that can do no harm, with their ranges."""
 
 LARGEST_COUNT = 2**31 - 1
 """What llama.cpp takes for a number of tokens; more than any context."""
@@ -71,7 +70,7 @@ class LlamaCpp:
             tools_in_template=self._tools_in_template,
         )
         body["messages"] = messages
-        _sampling(body, request)
+        _sampling(body, call, request)
         template = _template_words(call, request)
         in_words = offer is not None and not self._tools_in_template
         if offer is not None and in_words:
@@ -180,7 +179,10 @@ def _refuse_what_needs_more(request: ChatRequest) -> None:
         )
 
 
-def _sampling(body: dict[str, Any], request: ChatRequest) -> None:
+def _sampling(body: dict[str, Any], call: Call, request: ChatRequest) -> None:
+    for name, (low, high) in OWN_NUMBERS.items():
+        if name in call.fields:
+            body[name] = _number(call.fields[name], name, low, high)
     limit = request.max_completion_tokens or request.max_tokens
     if limit is not None:
         body["max_tokens"] = min(limit, LARGEST_COUNT)
@@ -194,6 +196,18 @@ def _sampling(body: dict[str, Any], request: ChatRequest) -> None:
         # None at all would be the answer to no alternatives; the one too many is taken out again.
         body["logprobs"] = True
         body["top_logprobs"] = max(request.top_logprobs or 0, 1)
+
+
+def _number(raw: msgspec.Raw, name: str, low: float, high: float) -> float | None:
+    try:
+        number = msgspec.json.decode(raw, type=int | float | None)
+    except msgspec.ValidationError:
+        raise violation.wrong_value(name, f"Invalid value for '{name}': expected a number.") from None
+    if number is not None and number < low:
+        raise violation.below_minimum(name, "decimal", low, str(number))
+    if number is not None and number > high:
+        raise violation.above_maximum(name, "decimal", high, str(number))
+    return number
 
 
 def _template_words(call: Call, request: ChatRequest) -> dict[str, Any]:
