@@ -560,16 +560,16 @@ def test_a_picture_in_the_system_message() -> None:
 )
 def test_nonsense_is_refused_and_breaks_nothing(schema: Any, where: str, strict: bool) -> None:
     function = {"name": "f", "parameters": schema, "strict": strict}
-    body: Body = {
+    bodies: dict[str, Body] = {
         "response_format": {
             "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
         },
         "tools": {"tools": [{"type": "function", "function": function}], "tool_choice": "required"},
         "functions": {"functions": [function], "function_call": {"name": "f"}},
         "template": {"chat_template_kwargs": schema},
-    }[where]
+    }
     try:
-        sent(body)
+        sent(bodies[where])
     except ApiError as error:
         assert error.status == 400  # noqa: PT017 (most of it is refused, some is not)
 
