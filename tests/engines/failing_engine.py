@@ -46,6 +46,7 @@ def main() -> None:
         file.write(f"{os.getpid()}\n")
     starts = len(Path(log).read_text().splitlines())
     print("0.00.001.234 E srv  load: something is wrong", flush=True)
+    print("0.00.001.235 E srv  send_error: task id = 1, error: too long", flush=True)
     print("plain words", "x" * 10_000, flush=True)
     print("environment:", " ".join(sorted(os.environ)), flush=True)
     if behaviour == "dies at once" or (behaviour == "dies twice" and starts <= 2):

@@ -257,6 +257,7 @@ def test_what_it_says_goes_to_the_log(tmp_path: Path, caplog: pytest.LogCaptureF
         run(main())
     records = {record.getMessage(): record.levelname for record in caplog.records}
     assert records["bad: srv  load: something is wrong"] == "ERROR"
+    assert records["bad: srv  send_error: task id = 1, error: too long"] == "INFO"
     (long,) = [message for message in records if message.startswith("bad: plain words")]
     assert len(long) < 2100
 

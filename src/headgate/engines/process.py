@@ -69,6 +69,8 @@ def _say(name: str, line: bytes) -> None:
     if line.strip():
         parts = _LINE.match(line)
         level = _LEVELS[parts["level"]] if parts else INFO
+        if b"send_error" in line:
+            level = INFO  # what a client did wrong, which it is told
         text = parts["text"] if parts else line
         log.log(level, "%s: %s", name, text[:LINE_BYTES].decode(errors="replace").strip())
 
