@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.conftest import run
 from tests.gateway.house import (
     DONE,
     LAST,
+    SEGMENT_BYTES,
     STREAM,
     UPSTREAM_KEY,
     House,
@@ -30,7 +32,7 @@ from tests.gateway.house import (
     usage,
     whole,
 )
-from tests.store.records import sound
+from tests.store.records import fill, sound
 
 
 def sending(*pieces: bytes) -> Callable[[Line], Awaitable[None]]:
@@ -413,6 +415,47 @@ def test_what_cannot_be_recorded_is_not_sent(tmp_path: Path, error: StoreError) 
             assert closed.outcome is Outcome.OK
 
     run(main())
+
+
+def test_a_full_disk_refuses_new_requests_and_lets_running_ones_end(tmp_path: Path) -> None:
+    held, arrived = asyncio.Event(), asyncio.Event()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.send(STREAM, chunk(said("one")))
+        arrived.set()
+        await held.wait()
+        await line.send(chunk(finished() + usage(1, 2) + DONE), LAST)
+        await line.request()
+        await line.send(whole(answer()))
+        await line.gone()
+
+    async def main() -> None:
+        async with house(tmp_path, script) as gate:
+            client = await gate.client()
+            await client.ask(stream=True)
+            await arrived.wait()
+            # No file may grow to the size of a segment: what a full disk does, on any machine.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (SEGMENT_BYTES - 1, most))
+            with pytest.raises(StoreFull):
+                fill(gate.journal, 100_000)
+            for stream in (False, True):
+                found = await gate.call(stream)
+                assert (found.status, found.headers["retry-after"]) == (503, "5")
+            held.set()
+            assert (await client.answer()).body.endswith(DONE)
+            [closed] = next(closed for opened, closed in gate.records() if opened.request_id != "req_1")
+            assert (closed.outcome, closed.usage.output_tokens) == (Outcome.OK, 2)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+            while (await gate.call()).status == 503:
+                await asyncio.sleep(0.05)  # the journal looks for room once a second
+            assert gate.records()[-1][1][0].outcome is Outcome.OK
+
+    try:
+        run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 class Disk:
