@@ -30,15 +30,15 @@ def accepted(body: dict[str, Any]) -> None:
     """Fails when the types do not have this body; they forbid fields that they do not know."""
     found = Request.model_validate_json(json.dumps(body))
     written = found.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    # Base64 comes back in the alphabet for URLs.
-    assert _same_base64(written) == _same_base64(body)
+    assert same_base64(written) == same_base64(body)
 
 
-def _same_base64(value: Any, name: str = "") -> Any:
+def same_base64(value: Any, name: str = "") -> Any:
+    """The same with its base64 in the usual alphabet; Google reads that for URLs as well."""
     if isinstance(value, dict):
-        return {key: _same_base64(item, key) for key, item in value.items()}
+        return {key: same_base64(item, key) for key, item in value.items()}
     if isinstance(value, list):
-        return [_same_base64(item) for item in value]
+        return [same_base64(item) for item in value]
     if name in ("data", "thoughtSignature"):
         return value.replace("-", "+").replace("_", "/")
     return value
