@@ -14,10 +14,12 @@ from headgate.backends.proxy import proxy_for
 from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
 from headgate.core.address import Address, parse_base_url
 from headgate.core.errors import SettingsError
+from headgate.core.ports import Dialect, Headers
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import Settings
 from headgate.core.settings import Upstream as UpstreamSettings
 from headgate.dialects.llamacpp import LlamaCpp
+from headgate.dialects.openai import bearer
 from headgate.dialects.table import make_dialect
 from headgate.engines.gguf import inspect_model
 from headgate.engines.supervise import Engine
@@ -127,14 +129,10 @@ def _remote(settings: UpstreamSettings) -> Member:
     tls = tls_context(settings.ca_file or "") if address.tls else None
     pool = Pool(address, limits=limits, proxy=proxy_for(address, os.environ), tls=tls)
     headers = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
-    dialect = make_dialect(
-        settings.dialect,
-        headers=headers,
-        drop_unsupported=settings.unsupported == "drop",
-        quirks=settings.quirks,
-    )
+    dialect = _dialect(settings, headers)
     if settings.api_key is not None:
-        headers[:0] = dialect.credentials(settings.api_key.reveal())
+        key = settings.api_key.reveal()
+        headers[:0] = bearer(key) if settings.bearer else dialect.credentials(key)
     query = [(name, value.reveal()) for name, value in settings.query.items()]
     upstream = RemoteUpstream(
         settings.name,
@@ -143,6 +141,19 @@ def _remote(settings: UpstreamSettings) -> Member:
         settings.max_in_flight,
     )
     return Member(settings, upstream, pool)
+
+
+def _dialect(settings: UpstreamSettings, headers: Headers) -> Dialect:
+    try:
+        return make_dialect(
+            settings.dialect,
+            headers=headers,
+            drop_unsupported=settings.unsupported == "drop",
+            quirks=settings.quirks,
+            api_version=settings.api_version,
+        )
+    except SettingsError as error:
+        raise SettingsError(f'upstream "{settings.name}": {error}') from None
 
 
 def _embedded(settings: EngineSettings) -> Member:

@@ -42,6 +42,9 @@ ModelName = Annotated[
 ]
 """What clients write under `model`; slashes, colons and any script are fine."""
 
+ApiVersion = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{1,40}\Z", description="a version of an API")]
+"""Part of a URL's query: dates, mostly."""
+
 Milliseconds = Annotated[int, Meta(ge=1, le=24 * HOUR_MS)]
 """A time limit: never zero, which would refuse everything, and at most a day."""
 
@@ -120,7 +123,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What the journal and logs call it."""
     provider: str | None = None
     """A service that is known by name: fills in address, dialect, key, quirks where none is said here."""
-    dialect: Literal["openai", "llamacpp", "anthropic", "gemini"] = "openai"
+    dialect: Literal["openai", "llamacpp", "anthropic", "gemini", "azure"] = "openai"
     """The wire format spoken there; OpenAI's, since nearly every server offers it."""
     base_url: Annotated[str, Meta(description="a URL")]
     """`https://host[:port]/v1`, `http://...` or `unix:/path/to.sock:/v1`; requests' paths are added."""
@@ -131,6 +134,10 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unsupported: Literal["refuse", "drop"] = "refuse"
     """What becomes of a parameter that the dialect has no word for: a 400 that names it, or the request goes
     on without it and the reply says so in `x-headgate-dropped`. Hints are dropped and told either way."""
+    api_version: ApiVersion | None = None
+    """A dated version of the API, for the dialect that has such; without one, its newest way of speaking."""
+    bearer: bool = False
+    """Send the key as `authorization: Bearer`, where the dialect has another header: an identity's token."""
     quirks: Quirks = Quirks()
     """How a server that speaks OpenAI's format departs from it; see `core.quirks`."""
     headers: dict[str, MaybeSecret] = {}

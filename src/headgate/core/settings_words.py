@@ -58,6 +58,7 @@ def type_at(path: Path) -> Any:
 def describe(kind: Any) -> str:
     """What is expected of a value of this type."""
     description, low, high = None, None, None
+    kind = _without_none(kind)
     if get_origin(kind) is Annotated:
         for meta in kind.__metadata__:
             description, low, high = meta.description or description, meta.ge, meta.le
@@ -88,6 +89,12 @@ def _bare(kind: Any) -> Any:
         if get_origin(kind) is Annotated:
             kind = kind.__origin__
         elif get_origin(kind) in (Union, types.UnionType):
-            kind = next(choice for choice in get_args(kind) if choice is not type(None))
+            kind = _without_none(kind)
         else:
             return kind
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(choice for choice in get_args(kind) if choice is not type(None))
+    return kind

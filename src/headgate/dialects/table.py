@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from headgate.core.errors import SettingsError
 from headgate.core.ports import Dialect, Headers
 from headgate.core.quirks import PLAIN, Quirks
 from headgate.dialects.anthropic import Anthropic
+from headgate.dialects.azure import Azure
 from headgate.dialects.gemini import Gemini
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
@@ -12,9 +14,21 @@ from headgate.dialects.quirks import DepartingOpenAI
 
 
 def make_dialect(
-    name: str, *, headers: Headers = (), drop_unsupported: bool = False, quirks: Quirks = PLAIN
+    name: str,
+    *,
+    headers: Headers = (),
+    drop_unsupported: bool = False,
+    quirks: Quirks = PLAIN,
+    api_version: str | None = None,
 ) -> Dialect:
-    """The dialect of a remote upstream; `headers` are what the operator has sent along with every request."""
+    """The dialect of a remote upstream; `headers` are what the operator has sent along with every request.
+
+    Raises SettingsError for a setting that means nothing to it.
+    """
+    if api_version is not None and name != "azure":
+        raise SettingsError(f'`api_version` means nothing to the dialect "{name}"')
+    if quirks != PLAIN and name not in ("openai", "azure"):
+        raise SettingsError(f'`quirks` mean nothing to the dialect "{name}"')
     match name:
         case "openai":
             return OpenAI() if quirks == PLAIN else DepartingOpenAI(quirks)
@@ -24,4 +38,6 @@ def make_dialect(
             return Anthropic(drop_unsupported=drop_unsupported, headers=headers)
         case "gemini":
             return Gemini(drop_unsupported=drop_unsupported)
+        case "azure":
+            return Azure(api_version=api_version, quirks=quirks)
     raise ValueError(name)
