@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletion
 
 from headgate.core.errors import InternalError, InvalidField
 from headgate.core.ports import Call, Outcome, Outgoing
+from headgate.core.sse import MAX_EVENT_BYTES
 from headgate.dialects.openai import OpenAI
 from headgate.gateway.route import Models
 from tests.backends.scripted import Line, until
@@ -212,6 +213,7 @@ class Shouting:
         return body
 
     def event(self, event: bytes) -> bytes:
+        assert b'"usage"' not in event, "its own last words are handed in once more"
         return event.replace(b"hello", b"HELLO") if b"secret" not in event else b""
 
     def end(self) -> bytes:
@@ -264,6 +266,23 @@ def test_a_stream_is_translated_event_by_event(tmp_path: Path) -> None:
             assert found.body == said("HELLO") + b": HELLO\n\n" + said("hel") + finished() + DONE
             [closed] = await gate.settled()
             assert (closed.usage.input_tokens, closed.usage.output_tokens) == (8, 9)
+
+    run(main())
+
+
+def test_an_event_too_large_to_translate_is_never_passed_as_it_came(tmp_path: Path) -> None:
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.send(STREAM, chunk(said("hello")), chunk(said("secret" * (MAX_EVENT_BYTES // 5))))
+        await line.gone()
+
+    async def main() -> None:
+        async with house(tmp_path, script, dialect=speaking(Shouting())) as gate:
+            found = await gate.call(stream=True)
+            assert b"secret" not in found.body
+            assert found.body.count(b'"error"') == 1
+            [closed] = await gate.settled()
+            assert closed.outcome is Outcome.FAILED
 
     run(main())
 

@@ -63,7 +63,7 @@ class _Choice:
 class Reply:
     """Translates one reply, streamed or whole; implements `headgate.core.ports.Translator`."""
 
-    __slots__ = ("_choices", "_ended", "_head", "_plan", "_usage")
+    __slots__ = ("_choices", "_head", "_plan", "_usage")
 
     def __init__(self, plan: ReplyPlan) -> None:
         self._plan = plan
@@ -71,7 +71,6 @@ class Reply:
         """What all chunks share; None until the first."""
         self._choices: dict[int, _Choice] = {}
         self._usage: UsageSeen | None = None
-        self._ended = False
 
     def whole(self, body: bytes) -> bytes:
         """A whole reply as a chat completion."""
@@ -79,8 +78,6 @@ class Reply:
 
     def event(self, event: bytes) -> bytes:
         """One event, to zero or more; what is not known or not JSON becomes nothing."""
-        if self._ended:
-            return event  # what `end` has made is handed in once more on its way to the client
         data = payload(event)
         if data is None:
             return event if event.startswith(b":") else b""
@@ -117,7 +114,6 @@ class Reply:
             return b""
         out = b"".join([self._finish(choice) for choice in choices])
         self._choices = {}
-        self._ended = True
         if self._usage is not None:
             last = {**self._head, "choices": [], "usage": self._usage.written()}
             out += b"data: %b\n\n" % _encode(last)

@@ -116,6 +116,8 @@ class Stream:
         if block:
             self._pass_on(block)
         if splitter.oversized:
+            if self._translator is not None:
+                raise UpstreamFailed("The upstream sent an event that is too large to be translated.")
             self._raw = True
             self._send(splitter.take_raw())
 
@@ -127,9 +129,15 @@ class Stream:
         return block[len(rest) :]
 
     def _pass_on(self, block: bytes) -> None:
-        translator, tap = self._translator, self._tap
+        """Takes whole events in the upstream's words."""
+        translator = self._translator
         if translator is not None:
             block = b"".join([translator.event(event) for event in events(block)])
+        self._pass_scanned(block)
+
+    def _pass_scanned(self, block: bytes) -> None:
+        """Takes whole events in our words."""
+        tap = self._tap
         out = tap.scan(block)
         if tap.done:
             self._complete(out)
@@ -171,9 +179,7 @@ class Stream:
         if has_data(tail):
             self._pass_on(tail + b"\n\n")
         if self._translator is not None and not self._tap.done:
-            last = self._translator.end()
-            if last:
-                self._pass_on(last)
+            self._pass_scanned(self._translator.end())
         if self._tap.done:
             return
         if not self._tap.finished:
