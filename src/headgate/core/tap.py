@@ -197,9 +197,10 @@ def _plain(block: bytes) -> bytes:
     error = block.find(b'"error"', 0, end)
     if error >= 0:
         end = block.rfind(b"\n\n", 0, error) + 2
-    if block.count(b'"usage"', 0, end) > block.count(b'"usage":null', 0, end):
-        usage = block.find(b'"usage":{', 0, end)
-        if usage < 0:  # spaced, or not an object
+    usages = block.count(b'"usage"', 0, end) - block.count(b'"usage":null', 0, end)
+    if usages:
+        usage = block.find(b'"usage":{', 0, end) if usages == 1 else -1
+        if usage < 0:  # spaced, or not an object, or one of several
             found = _USAGE_OBJECT.search(block, 0, end)
             usage = found.start() if found is not None else end
         end = block.rfind(b"\n\n", 0, usage) + 2
