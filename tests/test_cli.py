@@ -230,7 +230,7 @@ def test_a_wrong_configuration_is_one_line_with_its_place(tmp_path: Path, config
         file.write("prot = 1\n")
     result = headgate(tmp_path, "serve", "--config", "gate.toml", UP_KEY=KEY)
     assert one_line(result).startswith(
-        "gate.toml:8: upstream[0].prot: unknown field; Known here: name, dialect, "
+        "gate.toml:8: upstream[0].prot: unknown field; Known here: name, provider, "
     )
     assert result.returncode == 2
 
@@ -394,7 +394,7 @@ def test_a_master_key_from_the_environment_opens_and_is_not_shown(
 ) -> None:
     given = {"HEADGATE_MASTER_KEY": MASTER_KEY, "UP_KEY": KEY}
     with serving(tmp_path, "--config", str(configuration), **given) as gate:
-        assert gate.models(MASTER_KEY) == ["m"]
+        assert gate.models(MASTER_KEY) == ["m", "starter-chat"]
         assert MASTER_KEY not in gate.greeting + gate.errors()
         assert "Bearer $HEADGATE_KEY" in gate.greeting
     assert headgate(tmp_path, "keys", "master", "--rotate", **given).returncode == 2
@@ -403,7 +403,7 @@ def test_a_master_key_from_the_environment_opens_and_is_not_shown(
 def test_a_lost_key_is_rotated_beside_a_running_gate(tmp_path: Path, configuration: Path) -> None:
     with serving(tmp_path, "--config", str(configuration), UP_KEY=KEY) as gate:
         old = next(line.strip() for line in gate.greeting.splitlines() if line.startswith("    sk-"))
-        assert gate.models(old) == ["m"]
+        assert gate.models(old) == ["m", "starter-chat"]
         result = headgate(tmp_path, "keys", "master", "--rotate")
         assert (result.returncode, result.stderr) == (0, "")
         new = result.stdout.strip()
@@ -415,7 +415,7 @@ def test_a_key_can_be_made_before_the_first_start(tmp_path: Path, configuration:
     key = headgate(tmp_path, "keys", "master", "--rotate").stdout.strip()
     with serving(tmp_path, "--config", str(configuration), UP_KEY=KEY) as gate:
         assert "shown this once" not in gate.greeting
-        assert gate.models(key) == ["m"]
+        assert gate.models(key) == ["m", "starter-chat"]
 
 
 def test_sighup_reads_the_file_again_and_a_wrong_one_changes_nothing(
@@ -426,11 +426,11 @@ def test_sighup_reads_the_file_again_and_a_wrong_one_changes_nothing(
     with serving(tmp_path, "--config", str(configuration), **given) as gate:
         configuration.write_text(before.replace('["m"]', '["m", "n"]'))
         gate.process.send_signal(signal.SIGHUP)
-        until(lambda: gate.models(MASTER_KEY) == ["m", "n"])
+        until(lambda: gate.models(MASTER_KEY) == ["m", "n", "starter-chat"])
         configuration.write_text(before.replace('["m"]', f'["m", "o"]\ntoken = "{KEY}"'))
         gate.process.send_signal(signal.SIGHUP)
         until(lambda: f"{configuration}:7: upstream[0].token: unknown field" in gate.errors())
-        assert gate.models(MASTER_KEY) == ["m", "n"]
+        assert gate.models(MASTER_KEY) == ["m", "n", "starter-chat"]
         assert KEY not in gate.errors()
 
 
