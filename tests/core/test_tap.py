@@ -189,6 +189,12 @@ def watch(tap: StreamTap, stream: bytes, cuts: list[int]) -> bytes:
 
 @given(st.lists(any_events, max_size=12), places, st.booleans(), st.sampled_from([b"\n", b"\r\n"]))
 @example([b'data: {"choices":[{"index":0,"delta":{}}]}\n\n', b'data: {"error":{}}\n\n'], [], True, b"\n")
+@example(
+    [b'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n', b'data: {"choices":[],"usage":{}}\n\n'],
+    [],
+    True,
+    b"\n",
+)
 def test_any_cut_of_any_stream(stream: list[bytes], cuts: list[int], withhold: bool, end: bytes) -> None:
     slow = SlowReader(withhold)
     for event in stream:
