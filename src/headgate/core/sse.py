@@ -49,8 +49,9 @@ class EventSplitter:
         return len(self._tail) > MAX_EVENT_BYTES
 
     def take_raw(self) -> bytes:
-        """The unfinished event so far, but for its last byte: it could be the first of a boundary's two."""
-        data, self._tail = self._tail[:-1], self._tail[-1:]
+        """The unfinished event so far, except what could be half of its boundary."""
+        keep = 3  # the longest boundary is four bytes
+        data, self._tail = self._tail[:-keep], self._tail[-keep:]
         return data
 
     @property
@@ -60,11 +61,12 @@ class EventSplitter:
 
 
 def _last_boundary(data: bytes) -> int:
-    # Looked for from the end, by the two bytes that every boundary holds. Where a CR LF is cut in half there,
-    # its LF is one blank line more before the next event, and says nothing.
+    # Looked for from the end, by the two bytes that every boundary holds. A CR at the very end may be half of
+    # a CR LF, and waits: there are clients that see no boundary before its second half.
+    known = len(data) - data.endswith(b"\r")
     end = 0
     for pair in (b"\n\r", b"\n\n", b"\r\r"):
-        at = data.rfind(pair, max(0, end - 1))
+        at = data.rfind(pair, max(0, end - 1), known)
         if at >= 0:
             end = max(end, at + (3 if data.startswith(b"\r\n", at + 1) else 2))
     return end
