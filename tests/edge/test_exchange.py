@@ -404,10 +404,8 @@ def test_damaged_gzip_never_passes_for_another_body(body: bytes, data: st.DataOb
     async def main() -> None:
         async with echoing() as service:
             reply = await service.ask(packed(bytes(whole)))
-            # Some octets of the head say nothing of the body: time, system, a hint on speed, a flag for text.
-            assert reply.status == 400 or (
-                reply.status == 200 and reply.body == body and place in range(3, 10)
-            )
+            # Some bits say nothing of the body: time and system in the head, padding behind a block.
+            assert reply.status == 400 or (reply.status == 200 and reply.body == body)
 
     run(main())
 
