@@ -203,18 +203,32 @@ def test_words_about_usage_and_errors_in_what_the_model_says_do_no_harm(tmp_path
     run(main())
 
 
-def test_an_event_over_the_cap_passes_raw(tmp_path: Path) -> None:
+def test_an_event_over_the_cap_passes_raw_and_nothing_comes_between(tmp_path: Path) -> None:
     large = b'data: {"image":"' + b"A" * (3 * MAX_EVENT_BYTES) + b'"}\n\n'
     stream = ROLE + large + said("after") + finished()
-    pieces = [chunk(stream[at : at + 100_000]) for at in range(0, len(stream), 100_000)]
+    half = len(stream) // 2
+    held = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.send(STREAM, chunk(stream[:half]))
+        await held.wait()
+        await line.send(chunk(stream[half:] + usage(3, 4) + DONE), LAST)
+        await line.gone()
 
     async def main() -> None:
-        async with house(
-            tmp_path, sending(STREAM, *pieces, chunk(usage(3, 4) + DONE), LAST), pace=BRISK
-        ) as gate:
-            found = await gate.call(stream=True)
-            assert found.body.replace(COMMENT, b"") == stream + DONE
-            assert large in found.body, "no comment inside an event"
+        async with house(tmp_path, script, pace=BRISK) as gate:
+            client = await gate.client()
+            await client.ask(stream=True)
+            await client.head()
+            body = b""
+            while len(body) < MAX_EVENT_BYTES:
+                body += await client.piece() or b""
+            await asyncio.sleep(5 * BRISK.comment_ms / 1000)  # in which a comment would come
+            held.set()
+            body += await client.rest()
+            assert body.replace(COMMENT, b"") == stream + DONE
+            assert large in body
             [closed] = await gate.settled()
             assert closed.usage == Usage(Source.REPORTED, 3, 0, 4)
 
@@ -386,6 +400,7 @@ NO_STREAM = {
     "a page of HTML": whole(b"<html>").replace(b"application/json", b"text/html"),
     "HTML that claims to be a stream": STREAM + chunk(b"<html>\n\n<body>10.0.0.7\n\n</body></html>") + LAST,
     "a packed stream": STREAM[:-2] + b"content-encoding: gzip\r\n\r\n" + chunk(gzip.compress(ROLE)) + LAST,
+    "much of a packed stream": STREAM[:-2] + b"content-encoding: br\r\n\r\n" + chunk(b"x" * 2_000_000) + LAST,
     "nothing": STREAM + LAST,
     "an empty reply": whole(b"").replace(b"application/json", b"text/event-stream"),
     "only a comment cut short": STREAM + chunk(b": hel") + LAST,
@@ -505,21 +520,27 @@ def test_an_upstream_that_dies_is_an_event(tmp_path: Path, sent: bytes, reset: b
     run(main())
 
 
-def test_an_upstream_that_dies_inside_an_event_over_the_cap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [b"", LAST], ids=["broken off", "ended"])
+@pytest.mark.parametrize("before", [ROLE, ROLE + finished()])
+def test_an_upstream_that_dies_inside_an_event_over_the_cap(
+    tmp_path: Path, before: bytes, end: bytes
+) -> None:
     large = b'data: {"image":"' + b"A" * (2 * MAX_EVENT_BYTES)
 
     async def script(line: Line) -> None:
         await line.request()
-        await line.send(STREAM, chunk(ROLE + large))
+        await line.send(STREAM, chunk(before + large), end)
 
     async def main() -> None:
         async with house(tmp_path, script) as gate:
             found = await gate.call(stream=True)
             [error] = errors_in(found.body)
             assert error["code"] == "upstream_error"
-            _, cut, last, _ = found.body.split(b"\n\n")
+            assert found.body.startswith(before)
+            cut, last, nothing = found.body.removeprefix(before).split(b"\n\n")
             assert cut.startswith(b'data: {"image":"AAA')
             assert last.startswith(b'data: {"error":')
+            assert nothing == b""
 
     run(main())
 

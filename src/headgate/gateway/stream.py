@@ -176,7 +176,7 @@ class Stream:
         tail = self._splitter.tail
         if self._raw:
             raise UpstreamFailed("The upstream's stream broke off.")
-        if has_data(tail):
+        if tail.strip():
             self._pass_on(tail + b"\n\n")
         if self._translator is not None and not self._tap.done:
             self._pass_scanned(self._translator.end())
