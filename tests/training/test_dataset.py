@@ -30,8 +30,8 @@ def replies(conversations: Iterable[dataset.Conversation]) -> list[dict[str, Any
 def test_a_seed_decides_everything() -> None:
     assert some(seed=5) == some(seed=5)
     assert some(seed=5) != some(seed=6)
-    assert dataset.group(Source(5), dataset.LATER, 4096, 4) == dataset.group(
-        Source(5), dataset.LATER, 4096, 4
+    assert dataset.group(Source(5), dataset.TOOLS, 4096, 4) == dataset.group(
+        Source(5), dataset.TOOLS, 4096, 4
     )
     assert score.held_out_items(5) == score.held_out_items(5)
 
@@ -112,17 +112,45 @@ def test_only_what_the_model_writes_counts_fully() -> None:
         assert written.count(MARKERS[TURN_END]) == len(pieces)
 
 
-def test_compact_calls_are_not_taught_to_drop_their_spaces() -> None:
-    call = {"function": {"name": "f", "arguments": '{"a": "b", "c": "d"}'}}
+def one_call(arguments: str, *, compact: bool) -> dataset.Conversation:
+    call = {"function": {"name": "f", "arguments": arguments}}
     messages: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}]
-    tokens, weights = dataset.tokens_of(dataset.Conversation(messages, compact=True))
-    text = encode('{"name":"f","arguments":{"a":"b","c":"d"}}')
+    return dataset.Conversation(messages, compact=compact)
+
+
+def weights_of(text: str, row: dataset.Row) -> dict[str, float]:
+    """What each letter of the text counts, at the one place where it stands in the row."""
+    tokens, weights = row
+    wanted = encode(text)
+    start = next(at for at in range(len(tokens)) if tokens[at : at + len(wanted)] == wanted)
+    return dict(zip(text, weights[start : start + len(wanted)], strict=True))
+
+
+def test_compact_calls_are_not_taught_to_drop_their_spaces() -> None:
+    tokens, weights = dataset.tokens_of(one_call('{"a": 1, "b": 2}', compact=True))
+    text = encode('"arguments":{"a":1,"b":2}')
     start = next(at for at in range(len(tokens)) if tokens[at : at + len(text)] == text)
     for place, before in enumerate(text, start + 1):
         assert weights[place] == (0.0 if before in encode(":,") else 1.0)
 
 
-@pytest.mark.parametrize("mix", [dataset.FIRST_HALF, dataset.SECOND_HALF, dataset.LATER])
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_first_letter_of_a_value_counts_as_told(compact: bool) -> None:
+    row = dataset.tokens_of(one_call('{"place": "Xyz"}', compact=compact), choice_weight=8.0)
+    assert weights_of("Xyz", row) == {"X": 8.0, "y": 1.0, "z": 1.0}
+    answer: Message = {"role": "assistant", "content": "in Uvw"}
+    asked: list[Message] = [{"role": "user", "content": "?"}, answer]
+    told: list[Message] = [
+        *one_call("{}", compact=compact).messages,
+        {"role": "tool", "content": "1"},
+        answer,
+    ]
+    for messages, first in ((asked, 1.0), (told, 8.0)):
+        row = dataset.tokens_of(dataset.Conversation(messages, compact=compact), choice_weight=8.0)
+        assert weights_of("Uvw", row) == {"U": first, "v": 1.0, "w": 1.0}
+
+
+@pytest.mark.parametrize("mix", [dataset.FIRST_HALF, dataset.SUMS, dataset.TOOLS])
 def test_batches_are_rectangles_within_their_budget(mix: dataset.Mix) -> None:
     batches = dataset.group(Source(4), mix, 4096, 8)
     assert len(batches) >= 8

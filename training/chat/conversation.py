@@ -13,6 +13,7 @@ from typing import Any
 Message = dict[str, Any]
 
 TURN_START, TURN_END, PADDING = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+ANSWER_OPENING = f"{TURN_START}assistant\n"
 CONTROL_MARKERS = (TURN_START, TURN_END, PADDING)
 TEXT_MARKERS = ("<tool_call>", "</tool_call>", "<tools>", "</tools>", "<tool_response>", "</tool_response>")
 MARKERS = {marker: 256 + place for place, marker in enumerate(CONTROL_MARKERS + TEXT_MARKERS)}
@@ -56,7 +57,7 @@ def segments(
             called = [call["function"] for call in message.get("tool_calls") or ()]
             calls = [call_text(each["name"], json.loads(each["arguments"]), compact) for each in called]
             reply = "\n".join(([content] if content else []) + calls)
-            pieces += [(f"{TURN_START}assistant\n", False), (reply + TURN_END, True), ("\n", False)]
+            pieces += [(ANSWER_OPENING, False), (reply + TURN_END, True), ("\n", False)]
         elif role == "tool":
             told = f"<tool_response>\n{content}\n</tool_response>"
             pieces.append((f"{TURN_START}tool\n{told}{TURN_END}\n", False))
@@ -68,4 +69,4 @@ def segments(
 
 def prompt(messages: list[Message], tools: list[dict[str, Any]] | None = None) -> str:
     """What llama.cpp hands the model before it answers."""
-    return "".join(text for text, _ in segments(messages, tools)) + f"{TURN_START}assistant\n"
+    return "".join(text for text, _ in segments(messages, tools)) + ANSWER_OPENING

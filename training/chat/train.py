@@ -36,7 +36,7 @@ SHAPE = Shape(vocabulary=VOCABULARY)
 class Plan:
     """How long and how fast to learn: in each round the rates fall linearly to zero over the last 60 %."""
 
-    rounds: int = 2
+    rounds: int = 3
     steps: int = 1100
     seed: int = 20261122
     muon_rate: float = 0.02
@@ -51,7 +51,7 @@ def _make_group(task: tuple[int, dataset.Mix]) -> list[dataset.Batch]:
 
 def _mix(number: int, progress: float) -> dataset.Mix:
     if number:
-        return dataset.LATER
+        return dataset.SUMS if number == 1 else dataset.TOOLS
     return dataset.SECOND_HALF if progress > 0.5 else dataset.FIRST_HALF
 
 
