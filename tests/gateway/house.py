@@ -108,7 +108,11 @@ class Answer:
 class Client:
     """One keep-alive connection, read by a parser that forgives nothing."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool = True
+    ) -> None:
+        """`keep`: everything that is received, for a later look."""
+        self._keep = keep
         self._reader = reader
         self._writer = writer
         self._parser = h11.Connection(h11.CLIENT)
@@ -198,7 +202,8 @@ class Client:
             if found is not h11.NEED_DATA:
                 return found
             data = await self._reader.read(65_536)
-            self.received += data
+            if self._keep:
+                self.received += data
             self._parser.receive_data(data)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import h11
@@ -14,9 +16,11 @@ from headgate.core.ports import Outcome
 from headgate.core.usage import Source, Usage
 from headgate.gateway import relay
 from headgate.gateway.relay import TAIL_BYTES, WHOLE_BYTES
-from tests.backends.scripted import Line, until
+from tests.backends.scripted import Line, scripted, until
 from tests.conftest import run
-from tests.gateway.house import LAST, STREAM, answer, chunk, house, whole
+from tests.gates import open_gate
+from tests.gateway.house import LAST, STREAM, Client, answer, chunk, house, whole
+from tests.store.records import outcomes, sound
 
 MEGABYTE = 1024 * 1024
 
@@ -134,6 +138,58 @@ def test_a_large_reply_flows_and_its_last_bytes_wait_for_the_journal(
             assert await client.piece() is None
 
     run(main())
+
+
+def resident_bytes(process_id: int) -> int:
+    """What a process holds in memory."""
+    found = subprocess.run(["ps", "-o", "rss=", "-p", str(process_id)], capture_output=True, check=True)
+    return int(found.stdout) * 1024
+
+
+def test_two_hundred_megabytes_pass_through_a_few(tmp_path: Path) -> None:
+    piece = b'{"url":"' + b"A" * (MEGABYTE - 12) + b'"},\n'
+    tail = b'{}], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}'
+    count = 200
+
+    async def script(line: Line) -> None:
+        while True:
+            await line.request()
+            size = len(b'{"data":[') + count * len(piece) + len(tail)
+            await line.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size, b'{"data":[')
+            for _ in range(count):
+                await line.send(piece)
+            await line.send(tail)
+
+    async def main() -> None:
+        async with scripted(script) as upstream:
+            toml = f"""
+                starter.enabled = false
+                [[upstream]]
+                name = "far"
+                base_url = "http://127.0.0.1:{upstream.port}"
+                models = ["m"]
+            """
+            with ExitStack() as stack:
+                gate = await asyncio.to_thread(stack.enter_context, open_gate(tmp_path, toml))
+                client = Client(*await asyncio.open_connection("127.0.0.1", gate.port), keep=False)
+                before = resident_bytes(gate.process.pid)
+                await client.ask(key=gate.key)
+                assert (await client.head()).status_code == 200
+                got, most = 0, before
+                while (data := await client.piece()) is not None:
+                    if got // (10 * MEGABYTE) != (got + len(data)) // (10 * MEGABYTE):
+                        most = max(most, await asyncio.to_thread(resident_bytes, gate.process.pid))
+                    got += len(data)
+                assert got > count * MEGABYTE
+                assert most - before < 16 * MEGABYTE
+                client.hang_up()
+                await asyncio.to_thread(gate.stop)
+            [closes] = outcomes(sound(tmp_path / "data" / "journal")).values()
+            assert [(end.outcome, end.usage) for end in closes] == [
+                (Outcome.OK, Usage(Source.REPORTED, 7, 0, 9))
+            ]
+
+    run(main(), timeout_s=120)
 
 
 def test_a_slow_reader_pauses_its_upstream(tmp_path: Path) -> None:
