@@ -30,7 +30,7 @@ from headgate.gateway.route import Models, Target
 from headgate.gateway.stream import Pace
 from headgate.store.journal import FileJournal
 from headgate.store.keys import KeyTable, MasterKey
-from tests.backends.scripted import Script, scripted, until
+from tests.backends.scripted import Line, Script, scripted, until
 from tests.backends.scripted import Upstream as Scripted
 from tests.store.records import outcomes, sound
 
@@ -39,6 +39,10 @@ UPSTREAM_KEY = "sk-of-the-upstream-9876543210"
 QUERY_SECRET = "query-secret-24680"
 QUIET = Pace(first_comment_ms=60_000, comment_ms=60_000)
 """No comments while a test lasts."""
+STEP_MS = 20
+"""How often streams are ticked in these tests."""
+BRISK = Pace(first_comment_ms=3 * STEP_MS, comment_ms=3 * STEP_MS)
+COMMENT = b": waiting\n\n"
 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -73,6 +77,10 @@ def finished(reason: str = "stop", index: int = 0) -> bytes:
     return event(id="chatcmpl-1", choices=[{"index": index, "delta": {}, "finish_reason": reason}])
 
 
+ROLE = event(id="chatcmpl-1", choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}])
+"""The event that begins a stream."""
+
+
 def usage(prompt: int, completion: int) -> bytes:
     """The event that reports usage."""
     return event(
@@ -85,6 +93,23 @@ def answer(text: str = "Hello", prompt: int = 5, completion: int = 1) -> bytes:
     used = {"prompt_tokens": prompt, "completion_tokens": completion}
     message = {"role": "assistant", "content": text}
     return json.dumps({"id": "1", "choices": [{"index": 0, "message": message}], "usage": used}).encode()
+
+
+def sending(*pieces: bytes) -> Script:
+    """A script that answers every request with these bytes."""
+
+    async def script(line: Line) -> None:
+        while True:
+            await line.request()
+            await line.send(*pieces)
+
+    return script
+
+
+def errors_in(body: bytes) -> list[dict[str, Any]]:
+    """The error events of a stream's body."""
+    events = [one.removeprefix(b"data: ") for one in body.split(b"\n\n") if one.startswith(b'data: {"error"')]
+    return [json.loads(one)["error"] for one in events]
 
 
 class Answer:

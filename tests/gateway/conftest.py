@@ -1,0 +1,13 @@
+"""What the tests of this folder share: a pulse that is quick enough to wait for."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.gateway import pipeline
+from tests.gateway.house import STEP_MS
+
+
+@pytest.fixture(autouse=True)
+def _quick_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "PULSE_STEP_MS", STEP_MS)
