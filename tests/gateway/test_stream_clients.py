@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import h11
 import pytest
 
 from headgate.core.ports import Outcome
@@ -263,16 +262,3 @@ def test_a_client_without_patience_for_the_rest(tmp_path: Path) -> None:
             await gate.upstream.ended()
 
     run(main())
-
-
-def test_h11_is_the_judge() -> None:
-    """The tests' own reader refuses a chunked body without an end."""
-    parser = h11.Connection(h11.CLIENT)
-    parser.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
-    parser.send(h11.EndOfMessage())
-    parser.receive_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
-    assert isinstance(parser.next_event(), h11.Response)
-    assert isinstance(parser.next_event(), h11.Data)
-    parser.receive_data(b"")
-    with pytest.raises(h11.RemoteProtocolError):
-        parser.next_event()
