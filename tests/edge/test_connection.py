@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -741,6 +742,28 @@ def test_a_closing_connection_whose_client_takes_nothing_is_given_up() -> None:
             await until(lambda: bool(service.server.connections) and service.connection.writing_paused)
             for _ in range(100):
                 await asyncio.sleep(0)
+            let_pass(service, 130)
+            await until(lambda: not service.server.connections)
+
+    run(main())
+
+
+def test_a_few_bytes_left_over_at_the_end_are_not_waited_for_either() -> None:
+    """Too few to pause the writing, but the client takes none of them."""
+
+    async def main() -> None:
+        async def answer(exchange: Exchange) -> None:
+            raw = exchange.connection.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            exchange.reply(200, EMPTY, b"x" * 60_000)
+
+        async with answering(answer) as service:
+            client = await service.connect(receive_bytes=4096)
+            client.stop_reading()
+            await client.send(b"GET /echo HTTP/1.0\r\n\r\n")
+            await until(lambda: bool(service.seen) and service.connection.transport.is_closing())
+            assert not service.connection.writing_paused
+            assert service.connection.transport.get_write_buffer_size() > 0
             let_pass(service, 130)
             await until(lambda: not service.server.connections)
 

@@ -263,6 +263,8 @@ def test_accepted_and_in_step(request_bytes: bytes, body: bytes, pieces: int) ->
                 b"/echo?next",
             ]
             assert service.seen[1].lines == [(b"host", b"a"), (b"x", b"y")]
+            # Nor does a trailer become a header of its own request.
+            assert b"authorization" not in dict(service.seen[0].lines)
 
     run(main())
 

@@ -263,8 +263,6 @@ class Connection(Outflow):
             self.transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self.transport.is_closing():
-            return
         self._paused_reading = False
         if self._receiving is not None:
             self.deadline_s = self.server.now_s + self.server.body_timeout_s
