@@ -6,7 +6,9 @@ import asyncio
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
+import h11
 import pytest
 
 from headgate.core.errors import StoreError, StoreFull
@@ -47,6 +49,44 @@ def test_an_attempt_is_recorded_before_it_is_sent(tmp_path: Path) -> None:
             assert recorded == [1]
 
     run(main())
+
+
+REPLIES = {
+    "whole": [whole(answer())],
+    "large": [whole(answer("x" * 3_000_000))],
+    "stream": [STREAM, chunk(said("Hi") + finished() + usage(1, 2) + DONE), LAST],
+    "stream without an end": [STREAM, chunk(said("Hi") + finished()), LAST],
+}
+
+
+@pytest.mark.parametrize("kind", REPLIES)
+def test_an_outcome_is_recorded_before_the_last_byte(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Shown by a record that fails: nobody gets a complete reply then."""
+
+    async def main() -> None:
+        async with house(tmp_path, sending(*REPLIES[kind])) as gate:
+            close = gate.journal.close
+
+            def fail(*record: Any) -> None:
+                close(*record)
+                raise RuntimeError("cannot record")
+
+            gate.journal.close = fail  # type: ignore[method-assign, assignment]
+            client = await gate.client()
+            await client.ask("stream" in kind)
+            if kind == "large":
+                with pytest.raises(h11.RemoteProtocolError):
+                    await client.answer()
+            else:
+                found = await client.answer()
+                assert DONE not in found.body
+                assert b"server_error" in found.body
+                assert found.status == (500 if kind != "stream without an end" else 200)
+
+    run(main())
+    assert "cannot record" in caplog.text
 
 
 @pytest.mark.parametrize("error", [StoreFull("no room at /data"), StoreError("cannot sync /data")])
