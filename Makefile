@@ -13,6 +13,10 @@ PY := $(VENV)/bin/python
 NODE_TESTS := tests/conformance/node
 CODE := src tests bench training packages
 
+# Extras that `make run` installs, for the embedded engines; and those that the tests need besides.
+RUN_EXTRAS := llamacpp embed media espeak transcribe-starter hub
+DEV_EXTRAS := $(RUN_EXTRAS) bedrock vertex postgres redis parquet traces speech transcribe
+
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -59,10 +63,10 @@ starter: $(VENV)/.training ## make the starter model anew: data, training, score
 lock: ## resolve the locks anew, within the ranges in pyproject.toml
 	@$(if $(UV),true,test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; })
 	$(eval COMPILE := $(or $(UV),.venv-lock/bin/uv) pip compile --quiet --upgrade --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --extra llamacpp --group build)
-	$(COMPILE) --group dev pyproject.toml -o locks/dev.txt
-	$(COMPILE) -c locks/dev.txt pyproject.toml -o locks/run.txt
-	$(COMPILE) -c locks/dev.txt --group training pyproject.toml -o locks/training.txt
+	  --generate-hashes --no-emit-index-url --no-header --group build)
+	$(COMPILE) $(DEV_EXTRAS:%=--extra %) --group dev pyproject.toml -o locks/dev.txt
+	$(COMPILE) $(RUN_EXTRAS:%=--extra %) -c locks/dev.txt pyproject.toml -o locks/run.txt
+	$(COMPILE) --extra llamacpp -c locks/dev.txt --group training pyproject.toml -o locks/training.txt
 
 clean: ## remove what make and the tools made (the data folder stays)
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
