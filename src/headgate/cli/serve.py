@@ -1,0 +1,50 @@
+"""`headgate serve`: opens the gate. Knows the composition root and the greeting, nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headgate.cli.greeting import greeting
+from headgate.cli.options import data_folder, places, read_sources
+from headgate.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from headgate.app import Announcement
+
+
+@click.command("serve")
+@places
+@click.option("--workers", type=click.IntRange(1), default=1, help="Processes; one is all there can be yet.")
+def command(workers: int, data: Path | None, **options: Any) -> None:
+    """Open the gate.
+
+    Without a configuration it serves the starter model, so that the samples of the reference page run.
+    """
+    if workers > 1:
+        raise SettingsError(
+            f"--workers {workers} needs shared counters (Redis/Valkey), which this version does not have; "
+            "one process serves thousands of requests a second"
+        )
+    import logging
+
+    from headgate.app import serve as open_gate
+    from headgate.configuration import load
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    sources = read_sources(**options)
+    settings = load(sources)
+
+    def announce(announcement: Announcement) -> None:
+        click.echo(greeting(settings, announcement))
+
+    open_gate(
+        settings,
+        data_folder(data),
+        os.environ.get("HEADGATE_MASTER_KEY") or None,
+        announce=announce,
+        reload=lambda: load(sources),
+    )
