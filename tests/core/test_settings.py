@@ -93,12 +93,16 @@ def test_the_example_can_be_used_and_shows_the_defaults(uncommented: bool) -> No
     if not uncommented:
         assert settings.server == Settings().server
         assert settings.journal == Settings().journal
+        assert settings.log == Settings().log
+        assert settings.metrics == Settings().metrics
+        assert settings.telemetry == Settings().telemetry
         assert settings.starter == Settings().starter
     assert settings.models().keys() == {"gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama"}
 
 
 def test_the_example_names_every_setting() -> None:
-    for struct in (Settings, *(type(part) for part in (Settings().server, Settings().journal))):
+    tables = ("server", "journal", "log", "metrics", "telemetry")
+    for struct in (Settings, *(type(getattr(Settings(), table)) for table in tables)):
         for field in msgspec.structs.fields(struct):
             assert re.search(rf"(?m)^(# |\[+)?{field.encode_name}\b", EXAMPLE), field.encode_name
     for field in (
@@ -248,6 +252,18 @@ WRONG = {
         "3: upstream[0].base_url: expected a URL that begins with http://, https:// or unix:/",
     "[server]\ncors_origins = ['*', 'https://a/b']":
         '2: server.cors_origins[1]: expected "*" or an origin such as "https://example.com", without a path',
+    # what operators see
+    UPSTREAM + MODELS + '[log]\nformat = "xml"': '6: log.format: expected "auto" or "text" or "json", *',
+    UPSTREAM + MODELS + '[telemetry]\notlp_endpoint = "grpc://host:4317"':
+        "6: telemetry.otlp_endpoint: expected an http:// or https:// URL, *",
+    UPSTREAM + MODELS + '[telemetry]\notlp_endpoint = "https://user:pass@host"':
+        "6: telemetry.otlp_endpoint: expected an http:// or https:// URL, *",
+    UPSTREAM + MODELS + f'[telemetry]\notlp_headers = {{ Authorization = "{KEY}" }}':
+        f"6: telemetry.otlp_headers.Authorization: {NEVER_WRITTEN}",
+    UPSTREAM + MODELS + '[telemetry]\notlp_headers = { "a b" = "c" }':
+        '6: telemetry.otlp_headers."a b": not a header\'s name',
+    UPSTREAM + MODELS + "[telemetry]\nsample_percent = 101":
+        "6: telemetry.sample_percent: expected an integer from 0 to 100, got 101",
     # names
     UPSTREAM + MODELS + UPSTREAM + 'models = ["n"]': '6: upstream[1].name: an upstream is called "a" already',
     UPSTREAM + MODELS + '[[engine]]\nname = "a"\nmodel = "m"':

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from headgate.core.quirks import Quirks
 from headgate.core.secret import MaybeSecret, Secret
+from headgate.core.settings_telemetry import Log, Metrics, Telemetry
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -189,6 +190,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     server: Server = Server()
     journal: JournalSettings = JournalSettings()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    telemetry: Telemetry = Telemetry()
     starter: Starter = Starter()
     upstreams: tuple[Upstream, ...] = msgspec.field(name="upstream", default=())
     """`[[upstream]]`, in the order of the file."""

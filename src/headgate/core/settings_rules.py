@@ -70,6 +70,11 @@ def check(settings: Settings, *, starter_installed: bool) -> None:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             path = ("server", "cors_origins", index)
             raise Wrong(path, 'expected "*" or an origin such as "https://example.com", without a path')
+    for name, value in settings.telemetry.otlp_headers.items():
+        place: Path = ("telemetry", "otlp_headers", name)
+        if not _TOKEN.fullmatch(name):
+            raise Wrong(place, "not a header's name")
+        _check_credential(name, value, place)
     for index, upstream in enumerate(settings.upstreams):
         _check_upstream(upstream, ("upstream", index))
     _check_names(settings)
