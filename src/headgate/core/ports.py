@@ -99,6 +99,39 @@ class Call(msgspec.Struct):
     abridged: bool = False
     """Long base64 was cut out of `messages`, and comes back after translation wherever its stand-in was
     copied to. A dialect that has to read it raises `core.cut.WholeBodyNeeded`."""
+    request_id: str = ""
+    """The exchange's own, for replies of upstreams that give none an id; empty outside of an exchange."""
+
+
+class Splitter(Protocol):
+    """Cuts a stream into blocks of whole server-sent events, whatever the sizes in which it arrives."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that are complete; the rest waits. Raises UpstreamFailed for what is no such stream."""
+        ...
+
+    @property
+    def oversized(self) -> bool:
+        """The event that is arriving is over the cap: take it with `take_raw`."""
+        ...
+
+    def take_raw(self) -> bytes:
+        """The unfinished event so far, but for what could be part of its end."""
+        ...
+
+    @property
+    def tail(self) -> bytes:
+        """What has arrived of an unfinished event."""
+        ...
+
+
+class Framing(msgspec.Struct, frozen=True):
+    """How a reply's stream is written, where that is not server-sent events of ordinary size."""
+
+    content_type: bytes
+    """What such a reply says it is, in lower case; what stands after a `;` is not looked at."""
+    make_splitter: Callable[[], Splitter]
+    """Makes what cuts one reply's stream."""
 
 
 class Translator(Protocol):
@@ -128,6 +161,8 @@ class Outgoing(msgspec.Struct):
     """None when the reply needs no translation: bytes pass."""
     dropped: tuple[str, ...] = ()
     """Parameters that the upstream does not have and the operator wants left out; told in a reply header."""
+    framing: Framing | None = None
+    """How its streamed reply is written; None for server-sent events."""
     mended: Pieces | None = None
     """What is sent in place of `body`, where that was made of an abridged one. No dialect sets it."""
 
