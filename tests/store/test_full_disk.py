@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pytest
 
+from headgate.core.accounting import Charge
 from headgate.core.errors import StoreFull
 from headgate.core.ports import Outcome
 from headgate.core.usage import Source, Usage
@@ -29,7 +30,8 @@ from tests.store.records import (
 )
 
 SEGMENT_BYTES = 1024 * 1024
-WIDEST = Usage(Source.PARTIAL, *[2**63 - 1] * 4)
+WIDEST = Usage(Source.PARTIAL, *[2**63 - 1] * (len(Usage.__struct_fields__) - 1))
+DEAREST = Charge(2**63 - 1, 2**63 - 1)
 
 
 class Disk(Protocol):
@@ -110,7 +112,7 @@ def test_open_attempts_end_well_and_new_ones_are_refused_until_there_is_room(
         with pytest.raises(StoreFull):
             open_one(journal)
     for attempt in attempts:
-        journal.close(attempt, Outcome.CLIENT_GONE, 2**63 - 1, WIDEST)
+        journal.close(attempt, Outcome.CLIENT_GONE, 2**63 - 1, WIDEST, DEAREST)
     assert len(list_segments(disk.folder / "journal")) == 1
     assert "no room to make the journal segment" in caplog.text
     assert len(caplog.records) == 1, "told once, not once per request"

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate.core.accounting import FREE, NOTHING_HELD, Held
 from headgate.core.ports import Closed, Opened, Outcome
+from headgate.core.usage import Source, Usage
 from headgate.store.reader import SegmentReader, list_segments, read
 from headgate.store.segment import HEADER_BYTES, parse_header
 from tests.store.records import USAGE, close_one, fill, fill_until_the_next_is_made, open_one, sound, start
@@ -251,9 +253,22 @@ def test_a_record_of_a_kind_not_known_here_is_told_and_passed_over(tmp_path: Pat
 
 def test_fields_added_later_do_not_disturb(tmp_path: Path) -> None:
     journal = start(tmp_path)
-    journal._segment.append(msgspec.msgpack.encode(["o", 1, 2, "r", "k", "e", "m", "u", "n", {"new": 1}]))
+    journal._segment.append(
+        msgspec.msgpack.encode(["o", 1, 2, "r", "k", "e", "m", "u", "n", [3, 4, 5, "t", "u", {}], {}])
+    )
     journal.stop()
-    assert sound(tmp_path) == [Opened(1, 2, "r", "k", "e", "m", "u", "n")]
+    assert sound(tmp_path) == [Opened(1, 2, "r", "k", "e", "m", "u", "n", Held(3, 4, 5, "t", "u"))]
+
+
+def test_records_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    journal = start(tmp_path)
+    journal._segment.append(msgspec.msgpack.encode(["o", 1, 2, "r", "k", "e", "m", "u", "n"]))
+    journal._segment.append(msgspec.msgpack.encode(["c", 1, 3, 1, 200, [1, 2, 0, 3, 0]]))
+    journal.stop()
+    assert sound(tmp_path) == [
+        Opened(1, 2, "r", "k", "e", "m", "u", "n", NOTHING_HELD),
+        Closed(1, 3, Outcome.OK, 200, Usage(Source.REPORTED, 2, 0, 3, 0), FREE),
+    ]
 
 
 def test_damage_is_logged_unless_the_caller_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

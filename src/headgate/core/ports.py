@@ -11,9 +11,11 @@ from typing import Protocol
 
 import msgspec
 
+from headgate.core.accounting import FREE, NOTHING_HELD, Charge, Held
 from headgate.core.cut import Pieces
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError
+from headgate.core.limit import Account
 from headgate.core.usage import Usage
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -313,6 +315,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     model: str
     upstream: str
     upstream_model: str
+    held: Held = NOTHING_HELD
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
@@ -324,6 +327,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     status: int
     """The upstream's HTTP status; 0 when none came."""
     usage: Usage
+    charge: Charge = FREE
 
 
 class Journal(Protocol):
@@ -333,12 +337,19 @@ class Journal(Protocol):
     """Records have to outlive a power cut too: whoever writes one awaits `flushed` before it acts on it."""
 
     def open(
-        self, request_id: str, key_id: str, endpoint: str, model: str, upstream: str, upstream_model: str
+        self,
+        request_id: str,
+        key_id: str,
+        endpoint: str,
+        model: str,
+        upstream: str,
+        upstream_model: str,
+        held: Held = ...,
     ) -> int:
         """Records that a request is about to be sent and returns the attempt's number; raises StoreError."""
         ...
 
-    def close(self, attempt: int, outcome: Outcome, status: int, usage: Usage) -> None:
+    def close(self, attempt: int, outcome: Outcome, status: int, usage: Usage, charge: Charge = ...) -> None:
         """Records how it ended. Never raises for want of room: that was kept when it was opened."""
         ...
 
@@ -352,6 +363,10 @@ class Principal(msgspec.Struct, frozen=True):
 
     key_id: str
     name: str
+    team_id: str = ""
+    accounts: tuple[Account, ...] = ()
+    """The key's own and its team's: whose limits, budgets and balance a request is held against. The price's
+    multiplier is the last one's. A change makes a new Principal: plans are kept by its identity."""
 
 
 class Keys(Protocol):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from headgate.core.accounting import FREE, NOTHING_HELD, Charge, Held
 from headgate.core.errors import StoreError, StoreFull
 from headgate.core.ports import Closed, Opened, Outcome
 from headgate.core.usage import UNKNOWN_USAGE, Source, Usage
@@ -22,6 +24,7 @@ from headgate.store.upkeep import Upkeep
 
 __all__ = ["FileJournal", "read"]
 
+Texts = TypeVar("Texts", bound=msgspec.Struct)
 Clock = Callable[[], int]
 """Nanoseconds of Unix time."""
 
@@ -40,7 +43,8 @@ _MAX_TEXT = 512
 _encode = msgspec.msgpack.Encoder().encode
 _counts = Usage.__struct_fields__[1:]
 _widest_usage = msgspec.structs.replace(Usage(Source.PARTIAL), **dict.fromkeys(_counts, _LARGEST))
-_widest = Closed(_LARGEST, _LARGEST, Outcome.CLIENT_GONE, _LARGEST, _widest_usage)
+_widest_charge = Charge(_LARGEST, _LARGEST)
+_widest = Closed(_LARGEST, _LARGEST, Outcome.CLIENT_GONE, _LARGEST, _widest_usage, _widest_charge)
 CLOSED_BYTES = RECORD_HEAD_BYTES + len(_encode(_widest))
 """The largest `Closed` record: the room kept for every open attempt."""
 
@@ -98,7 +102,14 @@ class FileJournal:
         return journal
 
     def open(
-        self, request_id: str, key_id: str, endpoint: str, model: str, upstream: str, upstream_model: str
+        self,
+        request_id: str,
+        key_id: str,
+        endpoint: str,
+        model: str,
+        upstream: str,
+        upstream_model: str,
+        held: Held = NOTHING_HELD,
     ) -> int:
         """Records that a request is about to be sent and returns the attempt's number.
 
@@ -106,7 +117,7 @@ class FileJournal:
         """
         attempt = self._next_attempt
         now_ms = self._clock_ns() // 1_000_000
-        record = Opened(attempt, now_ms, request_id, key_id, endpoint, model, upstream, upstream_model)
+        record = Opened(attempt, now_ms, request_id, key_id, endpoint, model, upstream, upstream_model, held)
         try:
             payload = _encode(record)
         except UnicodeEncodeError:
@@ -122,11 +133,19 @@ class FileJournal:
         self._next_attempt = attempt + 1
         return attempt
 
-    def close(self, attempt: int, outcome: Outcome, status: int, usage: Usage) -> None:
+    def close(
+        self,
+        attempt: int,
+        outcome: Outcome,
+        status: int,
+        usage: Usage,
+        charge: Charge = FREE,
+    ) -> None:
         """Records how it ended; the room was kept by `open`. Of several outcomes the first one stands."""
         if self._open.pop(attempt, None) is None:
             return
-        record = Closed(attempt, self._clock_ns() // 1_000_000, outcome, status, usage)
+        at_ms = self._clock_ns() // 1_000_000
+        record = Closed(attempt, at_ms, outcome, status, usage, charge)
         try:
             payload = _encode(record)
         except OverflowError:
@@ -189,17 +208,24 @@ class FileJournal:
         if self._room < 0:
             self._rotate(0)
         for opened in self.unknown:
-            self.close(opened.attempt, Outcome.UNKNOWN, 0, UNKNOWN_USAGE)
+            # What an upstream has done for it nobody can tell: the most that it can be, so that no budget is
+            # passed, and never more than was held against one.
+            charge = Charge(opened.held.cost_nanodollars, opened.held.price_nanodollars)
+            self.close(opened.attempt, Outcome.UNKNOWN, 0, UNKNOWN_USAGE, charge)
 
 
 def _shortened(record: Opened) -> Opened:
     """The record with texts cut to a bounded length, and made encodable."""
+    return _cut_texts(record, held=_cut_texts(record.held))
+
+
+def _cut_texts(record: Texts, **replaced: object) -> Texts:
     texts = {
         name: value[:_MAX_TEXT].encode("utf-8", "replace").decode()
-        for name, value in msgspec.structs.asdict(record).items()
-        if isinstance(value, str)
+        for name in record.__struct_fields__
+        if isinstance(value := getattr(record, name), str)
     }
-    return msgspec.structs.replace(record, **texts)
+    return msgspec.structs.replace(record, **texts, **replaced)
 
 
 def _clamped(record: Closed) -> Closed:
