@@ -16,7 +16,8 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.errors import QueueFull, SettingsError
 from headgate.core.ports import Outgoing
 from headgate.core.secret import MaybeSecret, Secret
-from headgate.core.settings import Engine, File, Model, Settings, Upstream
+from headgate.core.settings import Engine, File, Settings, Upstream
+from headgate.core.settings_routing import Model
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
 from headgate.endpoints import CHAT_COMPLETIONS

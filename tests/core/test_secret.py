@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from headgate.core.secret import MaybeSecret, Secret
-from headgate.core.settings import Model, Settings, Upstream
+from headgate.core.settings import Settings, Upstream
+from headgate.core.settings_routing import Model
 
 VALUE = "sk-the-value-nobody-may-see"
 WRITERS = [pickle.dumps, copy.deepcopy, msgspec.json.encode, msgspec.to_builtins, json.dumps]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import hypothesis
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from headgate.backends.providers import known_providers
 from headgate.core.errors import SettingsError
 from headgate.core.settings import Engine, File, Settings
+from headgate.core.settings_models import filled_in, fits
+from headgate.core.settings_routing import ModelTarget, Routing
 from headgate.core.settings_text import parse
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +49,9 @@ class World:
             raise ValueError("no such file: /folder/missing.gguf")
         return f"/folder/{path}"
 
+    def place(self, path: str) -> str:
+        return self.file(path)
+
 
 def read(text: str, *, starter: str | None = None, extra: tuple[Engine, ...] = ()) -> Settings:
     installed = None if starter is None else File(starter)
@@ -78,7 +84,43 @@ def test_a_whole_upstream_is_read() -> None:
         "x-pass": KEY,
     }
     assert (upstream.max_in_flight, upstream.idle_timeout_ms, upstream.dialect) == (3, 7, "openai")
-    assert settings.models() == {"x": upstream, "y": upstream}
+    assert settings.models() == {
+        "x": (ModelTarget(upstream="a", model="x"),),
+        "y": (ModelTarget(upstream="a", model="y-2024"),),
+    }
+
+
+def test_a_model_has_every_target_that_names_it() -> None:
+    settings = read(
+        UPSTREAM
+        + 'models = ["m", { name = "x/*", upstream_name = "*" }]\n'
+        + UPSTREAM.replace('"a"', '"b"')
+        + 'models = [{ name = "m", priority = 2, vision = false }]\n'
+        + '[[engine]]\nname = "m"\nmodel = "f"\n'
+        + '[[model]]\nname = "both"\nattempts = 2\ntargets = [{ upstream = "a" }, { upstream = "m" }]\n'
+        + '[[model]]\nname = "m"\nsticky = "conversation"\n'
+    )
+    assert settings.models() == {
+        "m": (
+            ModelTarget(upstream="a", model="m"),
+            ModelTarget(upstream="b", model="m", priority=2, vision=False),
+            ModelTarget(upstream="m", model="m"),
+        ),
+        "x/*": (ModelTarget(upstream="a", model="*"),),
+        "both": (ModelTarget(upstream="a", model="both"), ModelTarget(upstream="m", model="m")),
+    }
+    both, sticky = (named.rules(settings.routing) for named in settings.named_models)
+    assert (both.attempts, both.sticky) == (2, "off")
+    assert (sticky.attempts, sticky.sticky) == (Routing().attempts, "conversation")
+
+
+@given(st.text("ab*/", max_size=6), st.text("ab/", max_size=6))
+def test_a_star_stands_for_anything(pattern: str, name: str) -> None:
+    hypothesis.assume(pattern.count("*") <= 1)
+    expected = "*" in pattern and re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), name) is not None
+    assert fits(pattern, name) == expected
+    if expected:
+        assert filled_in(pattern, name, pattern) == name
 
 
 def test_paths_are_asked_of_the_world() -> None:
@@ -97,12 +139,17 @@ def test_the_example_can_be_used_and_shows_the_defaults(uncommented: bool) -> No
         assert settings.metrics == Settings().metrics
         assert settings.telemetry == Settings().telemetry
         assert settings.starter == Settings().starter
-    assert settings.models().keys() == {"gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama"}
+        assert settings.routing == Settings().routing
+        assert settings.health == Settings().health
+    assert settings.models().keys() == {
+        "gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama", "smart",
+    }  # fmt: skip
 
 
 def test_the_example_names_every_setting() -> None:
-    tables = ("server", "journal", "log", "metrics", "telemetry")
-    for struct in (Settings, *(type(getattr(Settings(), table)) for table in tables)):
+    all_defaults = Settings()
+    tables = (all_defaults.server, all_defaults.journal, all_defaults.log, all_defaults.metrics)
+    for struct in (Settings, *(type(part) for part in (*tables, all_defaults.telemetry))):
         for field in msgspec.structs.fields(struct):
             assert re.search(rf"(?m)^(# |\[+)?{field.encode_name}\b", EXAMPLE), field.encode_name
     for field in (
@@ -169,7 +216,7 @@ WRONG = {
     "\n[upsteam]": "2: upsteam: unknown field; did you mean `upstream`? Known here: server, journal,*",
     UPSTREAM + 'models = [\n  "x",\n  { name = "y", upstreamname = "z" },\n]':
         "6: upstream[0].models[1].upstreamname: unknown field; did you mean `upstream_name`? "
-        "Known here: name, upstream_name",
+        "Known here: priority, *, name, upstream_name",
     # missing
     UPSTREAM: "1: upstream[0]: `models` is missing: expected a list with a model's name in it",
     '[[upstream]]\nmodels = ["x"]':
@@ -268,12 +315,35 @@ WRONG = {
     UPSTREAM + MODELS + UPSTREAM + 'models = ["n"]': '6: upstream[1].name: an upstream is called "a" already',
     UPSTREAM + MODELS + '[[engine]]\nname = "a"\nmodel = "m"':
         '6: engine[0].name: an upstream is called "a" already',
-    UPSTREAM + MODELS + UPSTREAM.replace('"a"', '"b"') + MODELS:
-        '8: upstream[1].models[0].name: the model "m" is already served by upstream "a", and a model has one '
-        'place: rename one of them, as in { name = "another", upstream_name = "m" }',
-    UPSTREAM + 'models = ["m",\n"m"]': '5: upstream[0].models[1].name: the model "m" is already served by *',
-    UPSTREAM + MODELS + '[[engine]]\nname = "m"\nmodel = "m"':
-        '6: engine[0].name: the model "m" is already served by upstream "a", and a model has one place: *',
+    UPSTREAM + 'models = ["m",\n"m"]':
+        '5: upstream[0].models[1].name: the model "m" is in this list already',
+    # several targets, and names that stand for many
+    UPSTREAM + 'models = ["a*b*"]':
+        "4: upstream[0].models[0].name: one `*` is enough: it stands for anything",
+    UPSTREAM + 'models = [{ name = "m", upstream_name = "x/*" }]':
+        "4: upstream[0].models[0].upstream_name: a `*` here takes one in `name` to be filled in from",
+    UPSTREAM + MODELS + "discover = true": "5: upstream[0].discover: nothing to look for: *",
+    UPSTREAM + MODELS + "queue = 3": "5: upstream[0].queue: nobody waits in it without a `max_in_flight`",
+    UPSTREAM + MODELS + 'api_key = { env = "KEY" }\napi_keys = [{ env = "KEY" }]':
+        "6: upstream[0].api_keys: `api_key` is here too: write all keys into `api_keys`",
+    UPSTREAM + MODELS + f'api_keys = [{{ env = "KEY" }}, "{KEY}"]':
+        f"5: upstream[0].api_keys[1]: {NEVER_WRITTEN}",
+    UPSTREAM + MODELS + '[[model]]\nname = "x"':
+        '5: model[0]: `targets` is missing: no upstream has a model "x"',
+    UPSTREAM + MODELS + '[[model]]\nname = "x"\ntargets = [{ upstream = "b" }]':
+        '7: model[0].targets[0].upstream: no upstream is called "b"',
+    UPSTREAM + MODELS + '[[model]]\nname = "x"\ntargets = [{ upstream = "a", weight = 0 }]':
+        "7: model[0].targets[0].weight: expected an integer from 1 to 1000, got 0",
+    UPSTREAM + MODELS + '[[model]]\nname = "x"\ntargets = ["a"]':
+        "7: model[0].targets[0]: expected a table: { upstream = ... }, got another string",
+    UPSTREAM + MODELS + '[[model]]\nname = "x*"\ntargets = [{ upstream = "a" }]':
+        "6: model[0].name: a name with a `*` in it is for an upstream's `models`",
+    UPSTREAM + MODELS + '[[model]]\nname = "m"\n[[model]]\nname = "m"':
+        '8: model[1].name: a [[model]] is called "m" already',
+    '[[engine]]\nname = "e"\nmodel = "m"\n[[model]]\nname = "x"\n'
+    'targets = [{ upstream = "e", model = "y" }]':
+        "6: model[0].targets[0].model: an engine has one model, which has its name",
+    UPSTREAM + MODELS + '[routing]\nsticky = "yes"': '6: routing.sticky: expected "off" or "conversation"*',
     # aliases
     UPSTREAM + 'models = ["large"]\n[aliases]\nx = "lage"':
         '6: aliases.x: no model is named "lage"; did you mean "large"?',

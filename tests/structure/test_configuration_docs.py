@@ -11,7 +11,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 import pytest
 
-from headgate.core.settings import Milliseconds, Settings
+from headgate.core.settings import Settings
+from headgate.core.settings_kinds import Milliseconds
 from headgate.core.settings_text import parse
 from tests.structure.pages import AnyPlace, first_block, read, rows, section
 

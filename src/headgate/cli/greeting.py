@@ -31,8 +31,8 @@ def greeting(settings: Settings, announcement: Announcement) -> str:
 
 def sample(settings: Settings, url: str, key: str | None) -> str:
     """The reference page's own request, ready to paste; without a key the shell fills in $HEADGATE_KEY."""
-    served = [*settings.models(), *settings.aliases]
-    model = SAMPLE_MODEL if SAMPLE_MODEL in served else served[0]
+    served = [name for name in (*settings.models(), *settings.aliases) if "*" not in name]
+    model = SAMPLE_MODEL if SAMPLE_MODEL in served or not served else served[0]
     body = {
         "model": model,
         "stream": True,

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from headgate.core.quirks import Quirks
-from headgate.core.settings_rules import CREDENTIALS, Wrong
+from headgate.core.settings_models import Wrong
+from headgate.core.settings_rules import CREDENTIALS
 from headgate.core.toml_lines import Path
 
 

@@ -5,7 +5,7 @@ Records only. `core/settings_text.py` makes them from text; nothing here reads f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,10 +13,9 @@ from msgspec import Meta
 
 from headgate.core.quirks import Quirks
 from headgate.core.secret import MaybeSecret, Secret
+from headgate.core.settings_kinds import HOUR_MS, MINUTE_MS, Milliseconds, ModelName, Name
+from headgate.core.settings_routing import Health, Model, ModelTarget, NamedModel, Routing, target_of
 from headgate.core.settings_telemetry import Log, Metrics, Telemetry
-
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
 
 
 class File(str):
@@ -25,29 +24,14 @@ class File(str):
     __slots__ = ()
 
 
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
-        description="a name of up to 64 letters, digits, `.`, `_` and `-` that begins with a letter or digit",
-    ),
-]
-"""Names become parts of file names, metrics and journal records, so they are plain."""
+class FileOrFolder(File):
+    """The same where a folder will do: models that are more than one file."""
 
-ModelName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[^\s\x00-\x1f\x7f]{1,256}\Z",
-        description="a model name of up to 256 characters without spaces",
-    ),
-]
-"""What clients write under `model`; slashes, colons and any script are fine."""
+    __slots__ = ()
+
 
 ApiVersion = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._-]{1,40}\Z", description="a version of an API")]
 """Part of a URL's query: dates, mostly."""
-
-Milliseconds = Annotated[int, Meta(ge=1, le=24 * HOUR_MS)]
-"""A time limit: never zero, which would refuse everything, and at most a day."""
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,20 +87,6 @@ class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     configured, gpt-3.5-turbo, gpt-4o and gpt-4o-mini are aliases of it, so that samples run as they stand."""
 
 
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One entry of an upstream's `models`; a plain string is short for a table with only a `name`."""
-
-    name: ModelName
-    """What clients write under `model`."""
-    upstream_name: ModelName | None = None
-    """What the upstream calls it; the same name where nothing is said."""
-
-    @property
-    def sent_as(self) -> str:
-        """The name to send upstream."""
-        return self.upstream_name or self.name
-
-
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[[upstream]]`: a server that answers for some models."""
 
@@ -130,8 +100,15 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """`https://host[:port]/v1`, `http://...` or `unix:/path/to.sock:/v1`; requests' paths are added."""
     api_key: Secret | None = None
     """`{ env = "NAME" }` or `{ file = "PATH" }`, sent as the dialect wants it; none where none is needed."""
+    api_keys: tuple[Secret, ...] = ()
+    """Several keys in place of `api_key`, asked in turn; one that is refused rests alone."""
     models: Annotated[tuple[Model, ...], Meta(min_length=1, description="a list with a model's name in it")]
-    """The models to serve from here: names, or `{ name = "...", upstream_name = "..." }`."""
+    """The models to serve from here: names, or `{ name = "...", upstream_name = "..." }`. The same model at
+    several upstreams has several targets."""
+    discover: bool = False
+    """Ask its `/models` what it has: names in `models` with a `*` in them are then what is looked for there."""
+    discover_interval_ms: Annotated[int, Meta(ge=1000, le=24 * HOUR_MS)] = 5 * MINUTE_MS
+    """How often that is asked again: new models are not urgent."""
     unsupported: Literal["refuse", "drop"] = "refuse"
     """What becomes of a parameter that the dialect has no word for: a 400 that names it, or the request goes
     on without it and the reply says so in `x-headgate-dropped`. Hints are dropped and told either way."""
@@ -148,7 +125,12 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ca_file: File | None = None
     """PEM file of the authorities to trust instead of the system's: for a certificate of one's own making."""
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    """Most requests at once; further ones are refused with 429. No limit: a hosted service sets its own."""
+    """Most requests at once; further ones wait in the queue, then go elsewhere or are refused with 429. No
+    limit: a hosted service sets its own."""
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """Requests that may wait for one of these places while no other target has room."""
+    queue_timeout_ms: Milliseconds = 5_000
+    """How long one may wait there: longer than a short answer takes, shorter than patience."""
     connect_timeout_ms: Milliseconds = 5_000
     """For name lookup, connection and TLS together: two lost packets are retried within 3 s."""
     first_byte_timeout_ms: Milliseconds = 600_000
@@ -163,10 +145,14 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: Name
     """What clients write under `model`; also its name in the journal and logs."""
-    kind: Literal["llamacpp"] = "llamacpp"
+    kind: Literal["llamacpp", "embed", "speech", "transcribe"] = "llamacpp"
     """The program that runs it; llama.cpp takes any GGUF."""
-    model: File
-    """The model's file (GGUF)."""
+    model: FileOrFolder | None = None
+    """The model's file (GGUF) or folder. Speech and transcription have small models of their own without."""
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")] | None = (
+        None
+    )
+    """What an embedding model's weights must hash to; another file is not loaded."""
     mmproj: File | None = None
     """The file with its eyes (GGUF), for a model that understands pictures."""
     slots: Annotated[int, Meta(ge=1, le=256)] = 4
@@ -179,6 +165,13 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """CPU threads. None takes all cores but one: with every core busy, spinning threads cost most speed."""
     gpu_layers: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     """Layers to keep on a GPU. None takes all of them where there is one."""
+    voices: dict[str, str] = {}
+    """Names that clients may give to a speech engine's voices: `{ alloy = "af_alloy" }`."""
+    memory_bytes: Annotated[int, Meta(ge=16_777_216, le=2**50)] | None = None
+    """Resident memory above which the process is ended and started again. None trusts it; Linux only."""
+    idle_ms: Milliseconds | None = None
+    """Without a request for this long the process is ended, and its memory free; the next request starts it
+    again. None keeps it."""
     eager: bool = False
     """Start with the gate, instead of with the first request."""
     start_timeout_ms: Milliseconds = 300_000
@@ -198,15 +191,29 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """`[[upstream]]`, in the order of the file."""
     engines: tuple[Engine, ...] = msgspec.field(name="engine", default=())
     """`[[engine]]`, in the order of the file; then what `--model` added, then the starter."""
+    named_models: tuple[NamedModel, ...] = msgspec.field(name="model", default=())
+    """`[[model]]`, in the order of the file."""
+    routing: Routing = Routing()
+    health: Health = Health()
     aliases: dict[ModelName, ModelName] = {}
     """`[aliases]`: other names for models, listed like models of their own. The reply tells the real one."""
 
-    def models(self) -> Mapping[str, Upstream | Engine]:
-        """Every model that is served, without aliases, and who serves it."""
-        served: dict[str, Upstream | Engine] = {}
+    def models(self) -> Mapping[str, tuple[ModelTarget, ...]]:
+        """Every model that is served, without aliases, and where; a name with a `*` in it stands for many."""
+        served: dict[str, tuple[ModelTarget, ...]] = {}
         for upstream in self.upstreams:
             for model in upstream.models:
-                served[model.name] = upstream
+                served[model.name] = (*served.get(model.name, ()), target_of(model, upstream.name))
         for engine in self.engines:
-            served[engine.name] = engine
+            target = ModelTarget(upstream=engine.name, model=engine.name)
+            served[engine.name] = (*served.get(engine.name, ()), target)
+        engines = {engine.name for engine in self.engines}
+        for named in self.named_models:
+            if named.targets:
+                served[named.name] = tuple(_named(target, named.name, engines) for target in named.targets)
         return served
+
+
+def _named(target: ModelTarget, name: str, engines: Container[str]) -> ModelTarget:
+    model = target.model or (target.upstream if target.upstream in engines else name)
+    return msgspec.structs.replace(target, model=model)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from headgate.core.address import parse_base_url
 from headgate.core.secret import MaybeSecret
-from headgate.core.settings import Engine, File, Settings, Upstream
+from headgate.core.settings import Engine, File, FileOrFolder, Settings, Upstream
+from headgate.core.settings_engines import check_engine
+from headgate.core.settings_models import Wrong, check_models, fits, guess
 from headgate.core.settings_words import REFERENCE
 from headgate.core.toml_lines import Path
 
 STARTER_NAME = "starter-chat"
-STARTER_ALIASES = ("gpt-3.5-turbo", "gpt-4o", "gpt-4o-mini")
+STARTER_ALIASES = ("gpt-3.5-turbo", "gpt-3.5-turbo-instruct", "gpt-4o", "gpt-4o-mini")
 """What the reference page's samples and most clients ask for by default."""
 STARTER_INSTALL = "pip install 'headgate[starter]'"
 
@@ -33,18 +34,15 @@ CREDENTIALS = frozenset(
 """Headers and query fields that carry keys, which may not be written into the configuration."""
 
 
-class Wrong(Exception):
-    """One thing is wrong at `path`; becomes a SettingsError as soon as its line is known."""
+def complete(
+    settings: Settings,
+    starter: File | None,
+    extra_engines: Sequence[Engine],
+    starters: Sequence[tuple[Engine, Sequence[str]]] = (),
+) -> Settings:
+    """Adds the engines of the command line and the starters, with their aliases while there is no upstream.
 
-    def __init__(self, path: Path, message: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-def complete(settings: Settings, starter: File | None, extra_engines: Sequence[Engine]) -> Settings:
-    """Adds the engines of the command line and the starter, with its aliases while there is no upstream.
-
-    The starter steps aside for a model that was given its name.
+    A starter steps aside for a model that was given its name.
     """
     engines, aliases = list(settings.engines), dict(settings.aliases)
     taken = settings.models().keys() | aliases.keys() | {upstream.name for upstream in settings.upstreams}
@@ -53,10 +51,14 @@ def complete(settings: Settings, starter: File | None, extra_engines: Sequence[E
             raise Wrong((), f'--model: the name "{engine.name}", which the file gives, is already taken')
         engines.append(engine)
         taken |= {engine.name}
-    if starter is not None and settings.starter.enabled and STARTER_NAME not in taken:
-        engines.append(Engine(name=STARTER_NAME, model=starter))
-        if not settings.upstreams:
-            aliases |= {alias: STARTER_NAME for alias in STARTER_ALIASES if alias not in taken}
+    if starter is not None:
+        chat = Engine(name=STARTER_NAME, model=FileOrFolder(starter))
+        starters = [(chat, STARTER_ALIASES), *starters]
+    for engine, names in starters if settings.starter.enabled else ():
+        if engine.name not in taken:
+            engines.append(engine)
+            if not settings.upstreams:
+                aliases |= {alias: engine.name for alias in names if alias not in taken}
     return msgspec.structs.replace(settings, engines=tuple(engines), aliases=aliases)
 
 
@@ -77,10 +79,12 @@ def check(settings: Settings, *, starter_installed: bool) -> None:
         _check_credential(name, value, place)
     for index, upstream in enumerate(settings.upstreams):
         _check_upstream(upstream, ("upstream", index))
+    for index, engine in enumerate(settings.engines):
+        check_engine(engine, ("engine", index))
     _check_names(settings)
-    models = _check_models(settings)
-    _check_aliases(settings, models, starter_installed=starter_installed)
-    if not models:
+    served = check_models(settings)
+    _check_aliases(settings, served, starter_installed=starter_installed)
+    if not served:
         raise Wrong(
             (),
             "nothing to serve: configure an [[upstream]] or an [[engine]], pass --model FILE, or install "
@@ -106,6 +110,11 @@ def _check_upstream(upstream: Upstream, path: Path) -> None:
     for name, value in upstream.query.items():
         _check_credential(name, value, (*path, "query", name))
 
+    if upstream.api_key is not None and upstream.api_keys:
+        raise Wrong((*path, "api_keys"), "`api_key` is here too: write all keys into `api_keys`")
+    if upstream.queue and upstream.max_in_flight is None:
+        raise Wrong((*path, "queue"), "nobody waits in it without a `max_in_flight`")
+
 
 def _check_credential(name: str, value: MaybeSecret, path: Path) -> None:
     if name.lower() in CREDENTIALS and value.origin == "text":
@@ -126,44 +135,18 @@ def _numbered(entries: Iterable[Upstream | Engine]) -> list[tuple[int, str]]:
     return [(index, entry.name) for index, entry in enumerate(entries)]
 
 
-def _check_models(settings: Settings) -> Mapping[str, str]:
-    served: dict[str, str] = {}
-    for path, name, owner in _offers(settings):
-        if name in served:
-            raise Wrong(
-                path,
-                f'the model "{name}" is already served by {served[name]}, and a model has one place: '
-                f'rename one of them, as in {{ name = "another", upstream_name = "{name}" }}',
-            )
-        served[name] = owner
-    return served
-
-
-def _offers(settings: Settings) -> Iterator[tuple[Path, str, str]]:
-    for index, upstream in enumerate(settings.upstreams):
-        for place, model in enumerate(upstream.models):
-            yield ("upstream", index, "models", place, "name"), model.name, f'upstream "{upstream.name}"'
-    for index, engine in enumerate(settings.engines):
-        yield ("engine", index, "name"), engine.name, f'engine "{engine.name}"'
-
-
 def _check_aliases(settings: Settings, models: Mapping[str, str], *, starter_installed: bool) -> None:
     for alias, target in settings.aliases.items():
         path = ("aliases", alias)
         if alias in models:
             raise Wrong(path, f"{models[alias]} serves a model of this name")
-        if target in models:
+        if target in models or any(fits(name, target) for name in models):
             continue
         if target in settings.aliases:
             raise Wrong(path, f'"{target}" is an alias itself; expected the name of a model')
-        hint = _guess(target, models)
+        hint = guess(target, models)
         if target == STARTER_NAME and not starter_installed:
             hint = f"; it comes with the package headgate-starter: {STARTER_INSTALL}"
         elif target == STARTER_NAME:
             hint = ", since [starter] enabled = false"
         raise Wrong(path, f'no model is named "{target}"{hint}')
-
-
-def _guess(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""

@@ -17,8 +17,9 @@ import msgspec
 from headgate.core.errors import SettingsError
 from headgate.core.provider import Providers, fill_in
 from headgate.core.secret import MaybeSecret, Secret
-from headgate.core.settings import Engine, File, Settings
-from headgate.core.settings_rules import Wrong, check, complete
+from headgate.core.settings import Engine, File, FileOrFolder, Settings
+from headgate.core.settings_models import Wrong
+from headgate.core.settings_rules import check, complete
 from headgate.core.settings_words import describe, field_path, type_at, unknown_field
 from headgate.core.toml_lines import Path, find_lines, line_of
 
@@ -38,6 +39,10 @@ class Outside(Protocol):
         """Where a path in the configuration leads."""
         ...
 
+    def place(self, path: str) -> str:
+        """The same where a folder will do."""
+        ...
+
 
 def parse(
     text: str,
@@ -45,12 +50,14 @@ def parse(
     *,
     outside: Outside,
     starter: File | None = None,
+    starters: Sequence[tuple[Engine, Sequence[str]]] = (),
     extra_engines: Sequence[Engine] = (),
     providers: Providers = MappingProxyType({}),
 ) -> Settings:
     """Reads a whole configuration; `source` is the file's name for messages.
 
-    `starter` is the starter model's file where it is installed; `extra_engines` come from the command line;
+    `starter` is the starter model's file where it is installed, `starters` are those for other endpoints with
+    the aliases of each; `extra_engines` come from the command line;
     `providers` are the services that an upstream may name.
     Raises SettingsError (`source:line: field: what is wrong and what was expected`).
     """
@@ -63,7 +70,7 @@ def parse(
     try:
         fill_in(document, providers, lambda variable: _is_set(variable, outside))
         settings = _convert(document, outside)
-        settings = complete(settings, starter, extra_engines)
+        settings = complete(settings, starter, extra_engines, starters)
         check(settings, starter_installed=starter is not None)
     except Wrong as wrong:
         line = line_of(find_lines(text), wrong.path)
@@ -114,10 +121,10 @@ Hook = Callable[[type, Any], Any]
 
 def _hook(outside: Outside) -> Hook:
     def build(kind: type, value: Any) -> Any:
-        if kind is File:
+        if issubclass(kind, File):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise ValueError(f"expected {describe(File)}")
-            return File(outside.file(value))
+            return kind(outside.place(value) if kind is FileOrFolder else outside.file(value))
         if issubclass(kind, MaybeSecret) and isinstance(value, str):
             return MaybeSecret(value, origin="text")
         if issubclass(kind, Secret):

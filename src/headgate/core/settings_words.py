@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from headgate.core.secret import MaybeSecret, Secret
-from headgate.core.settings import File, Model, Settings
+from headgate.core.settings import File, FileOrFolder, Settings
+from headgate.core.settings_routing import Model, ModelTarget
 from headgate.core.toml_lines import Path
 
 REFERENCE = '{ env = "NAME" } or { file = "PATH" }'
@@ -20,7 +21,9 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "an integer",
     File: "a path",
+    FileOrFolder: "a path",
     Model: "a model's name, or { name = ..., upstream_name = ... }",
+    ModelTarget: "a table: { upstream = ... }",
     Secret: REFERENCE,
     MaybeSecret: f"a string, {REFERENCE}",
 }
