@@ -3,7 +3,10 @@
 HeadgateError
 ├── SettingsError                a configuration that cannot be used: file, line, field
 ├── StoreError                   the data folder cannot be used
-│   └── StoreFull                no room for another record: new requests are refused
+│   ├── StoreFull                no room for another record: new requests are refused
+│   ├── DatabaseAway             the database cannot be reached or written now
+│   ├── RecordMissing            nothing of that name is in the database
+│   └── RecordRefused            the record cannot be: its name is taken, or it is not what it should be
 ├── UpstreamError                what the pool meets on a connection (never shown as it is)
 │   ├── ConnectFailed            nothing was sent
 │   ├── ConnectionLost           ended early; `answered` tells whether any byte had come
@@ -45,6 +48,18 @@ class StoreError(HeadgateError):
 
 class StoreFull(StoreError):
     """There is no room for another record."""
+
+
+class DatabaseAway(StoreError):
+    """The database cannot be reached or written now; later it may."""
+
+
+class RecordMissing(StoreError):
+    """Nothing of that name is in the database."""
+
+
+class RecordRefused(StoreError):
+    """The record cannot be: its name is taken, or something in it is not as it should be."""
 
 
 class UpstreamError(HeadgateError):
