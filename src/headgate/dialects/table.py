@@ -7,6 +7,7 @@ from headgate.core.ports import Dialect, Headers
 from headgate.core.quirks import PLAIN, Quirks
 from headgate.dialects.anthropic import Anthropic
 from headgate.dialects.azure import Azure
+from headgate.dialects.bedrock import Bedrock
 from headgate.dialects.gemini import Gemini
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
@@ -38,6 +39,8 @@ def make_dialect(
             return Anthropic(drop_unsupported=drop_unsupported, headers=headers)
         case "gemini":
             return Gemini(drop_unsupported=drop_unsupported)
+        case "bedrock":
+            return Bedrock(drop_unsupported=drop_unsupported)
         case "azure":
             return Azure(api_version=api_version, quirks=quirks)
     raise ValueError(name)

@@ -1,0 +1,96 @@
+"""Bedrock's dialect: chat completions as Converse and back, with `bedrock_*.py`.
+
+Source: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. Only how a model is told to
+think is judged by its name. Requests are signed where they are sent: that takes a clock and credentials.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from headgate.core import violation
+from headgate.core.chat import ChatRequest
+from headgate.core.errors import ApiError, BadRequest
+from headgate.core.ports import Call, Framing, Headers, Outgoing
+from headgate.dialects.bedrock_error import upstream_error
+from headgate.dialects.bedrock_frames import CONTENT_TYPE, FrameSplitter, load_parser
+from headgate.dialects.bedrock_messages import write_conversation
+from headgate.dialects.bedrock_parameters import write_parameters
+from headgate.dialects.bedrock_reply import ReplyPlan
+from headgate.dialects.bedrock_stream import Reply
+from headgate.dialects.bedrock_tools import write_tools
+from headgate.dialects.openai import bearer
+from headgate.dialects.unsupported import Unsupported
+
+FRAMES = Framing(CONTENT_TYPE, FrameSplitter)
+
+_ACCEPT_FRAMES: Headers = ((b"accept", CONTENT_TYPE),)
+_NOT_IN_A_PATH = re.compile(r"[^A-Za-z0-9._~-]+")
+
+
+class Bedrock:
+    """The dialect of Amazon Bedrock's Converse, for chat."""
+
+    def __init__(self, *, drop_unsupported: bool = False) -> None:
+        """Raises SettingsError where botocore, which reads the streams, is not installed."""
+        load_parser()
+        self._drop = drop_unsupported
+
+    def credentials(self, key: str) -> Headers:
+        """The header that carries a Bedrock API key; access keys do not travel, they sign."""
+        return bearer(key)
+
+    def request(self, call: Call) -> Outgoing:
+        """A chat request for Converse; raises InvalidField for what cannot be said there."""
+        request = call.request
+        if not isinstance(request, ChatRequest):
+            raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+        if request.n is not None and request.n > 1:
+            raise violation.wrong_value("n", "Invalid value for 'n': this model makes one choice at a time.")
+        unsupported = Unsupported(drop=self._drop)
+        conversation = write_conversation(call.fields["messages"], unsupported)
+        body: dict[str, Any] = {"messages": conversation.messages}
+        if conversation.system:
+            body["system"] = conversation.system
+        write_parameters(body, call, request, unsupported)
+        offer = write_tools(body, call, request, conversation.called, unsupported)
+        encoded = msgspec.json.encode(body)
+        plan = ReplyPlan(
+            _reply_id(call, encoded), call.created_s, call.upstream_model, offer.legacy, offer.answer_tool
+        )
+        verb = "converse-stream" if call.stream else "converse"
+        return Outgoing(
+            f"/model/{_in_path(call.upstream_model)}/{verb}",
+            encoded,
+            _ACCEPT_FRAMES if call.stream else (),
+            translator=Reply(plan),
+            dropped=unsupported.dropped,
+            framing=FRAMES if call.stream else None,
+        )
+
+    def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
+        """An error reply of Bedrock's; see `bedrock_error`."""
+        return upstream_error(status, headers, body)
+
+
+def _reply_id(call: Call, body: bytes) -> str:
+    """Made of the request's own id; where it has none, of what was asked and when."""
+    if call.request_id:
+        return f"chatcmpl-{call.request_id}"
+    return "chatcmpl-" + blake2b(b"%d %b" % (call.created_s, body), digest_size=12).hexdigest()
+
+
+def _in_path(model: str) -> str:
+    """A model's name is part of the path: nothing in it may lead elsewhere."""
+    if model in (".", ".."):
+        raise violation.wrong_value("model")
+    return _NOT_IN_A_PATH.sub(_escape, model)
+
+
+def _escape(found: re.Match[str]) -> str:
+    """As botocore does it: an ARN's colons and slashes too."""
+    return "".join([f"%{byte:02X}" for byte in found[0].encode()])
