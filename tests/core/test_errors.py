@@ -35,6 +35,9 @@ TABLE: dict[str, tuple[int, str, str | None]] = {
     "TooLarge": (413, "invalid_request_error", None),
     "RateLimited": (429, "requests", "rate_limit_exceeded"),
     "QueueFull": (429, "requests", "rate_limit_exceeded"),
+    "TokensLimited": (429, "tokens", "rate_limit_exceeded"),
+    "TooManyTokens": (429, "tokens", "rate_limit_exceeded"),
+    "InsufficientQuota": (429, "insufficient_quota", "insufficient_quota"),
     "Overloaded": (503, "api_error", None),
     "UpstreamFailed": (502, "api_error", "upstream_error"),
     "UpstreamUnavailable": (503, "api_error", "upstream_unavailable"),
@@ -74,9 +77,10 @@ def test_every_class_is_one_event_of_one_line(kind: type[ApiError]) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_clients_are_told_not_to_repeat_what_we_have_tried(kind: type[ApiError]) -> None:
+def test_clients_are_told_not_to_repeat_what_is_in_vain(kind: type[ApiError]) -> None:
     headers = dict(made(kind).headers())
-    assert (b"x-should-retry" in headers) == issubclass(kind, errors.UpstreamFailed)
+    in_vain = (errors.UpstreamFailed, errors.TooManyTokens, errors.InsufficientQuota)
+    assert headers.get(b"x-should-retry") == (b"false" if issubclass(kind, in_vain) else None)
     assert b"retry-after" not in headers
 
 

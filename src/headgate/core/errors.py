@@ -21,7 +21,7 @@ HeadgateError
     ├── RequestTimeout 408
     ├── TooLarge 413
     ├── Overloaded 503
-    ├── RateLimited 429          ── QueueFull
+    ├── RateLimited 429          ── QueueFull, TokensLimited, TooManyTokens, InsufficientQuota
     ├── UpstreamFailed 502       ── UpstreamUnavailable 503, UpstreamTimedOut 504
     ├── UpstreamRefused          the upstream's own 4xx, passed on
     └── InternalError 500
@@ -229,6 +229,26 @@ class RateLimited(ApiError):
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
+
+
+class TokensLimited(RateLimited):
+    """Too many tokens at once."""
+
+    type = "tokens"
+
+
+class TooManyTokens(TokensLimited):
+    """More tokens than a limit ever allows: waiting does not help."""
+
+    should_retry = False
+
+
+class InsufficientQuota(RateLimited):
+    """A budget or a balance is used up; the SDKs would retry any other 429."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    should_retry = False
 
 
 class QueueFull(RateLimited):
