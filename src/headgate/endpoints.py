@@ -6,6 +6,7 @@ A row names its request type, which lives in `core`. It must not know who handle
 from __future__ import annotations
 
 from headgate.core.chat import ChatRequest
+from headgate.core.embedding import EmbeddingRequest
 from headgate.core.endpoint import Endpoint
 
 MEBIBYTE = 1024 * 1024
@@ -25,6 +26,20 @@ CHAT_COMPLETIONS = Endpoint(
     streams=True,
 )
 
+# OpenAI takes 300,000 tokens in a request; the longest words of any vocabulary would not fill this.
+EMBEDDINGS_BODY_LIMIT_BYTES = 16 * MEBIBYTE
+
+EMBEDDINGS = Endpoint(
+    name="embeddings",
+    method="POST",
+    path="/v1/embeddings",
+    scope="embeddings",
+    summary="Turn texts into vectors.",
+    capability="embeddings",
+    request=EmbeddingRequest,
+    body_limit_bytes=EMBEDDINGS_BODY_LIMIT_BYTES,
+)
+
 MODELS_LIST = Endpoint(
     name="models.list",
     method="GET",
@@ -41,5 +56,5 @@ MODELS_RETRIEVE = Endpoint(
     summary="Describe one model; its id may contain slashes.",
 )
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT_COMPLETIONS, MODELS_LIST, MODELS_RETRIEVE)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT_COMPLETIONS, EMBEDDINGS, MODELS_LIST, MODELS_RETRIEVE)
 """Every endpoint, in the order in which the documents list them."""

@@ -18,6 +18,7 @@ from headgate.core.ports import Dialect, Headers
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import Settings
 from headgate.core.settings import Upstream as UpstreamSettings
+from headgate.dialects.embedded import Embedded
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import bearer
 from headgate.dialects.table import make_dialect
@@ -157,11 +158,22 @@ def _dialect(settings: UpstreamSettings, headers: Headers) -> Dialect:
 
 
 def _embedded(settings: EngineSettings) -> Member:
-    model = inspect_model(settings.model)
-    dialect = LlamaCpp(images=settings.mmproj is not None, tools_in_template=model.template_knows_tools)
+    dialect = _spoken_by(settings)
     engine = Engine(settings)
     address = Address(socket_path=engine.address.socket_path, prefix="/v1")
     pool = Pool(address)
     place = Place(pool, address, engine.address.headers)
     upstream = EngineUpstream(settings.name, dialect, place, engine, settings.slots + settings.queue)
     return Member(settings, upstream, pool, engine)
+
+
+_SKILLS = {"embed": ("embeddings",), "speech": ("speech",), "transcribe": ("transcription", "translation")}
+"""What engines that speak OpenAI's own format can do, in the words of the endpoint table."""
+
+
+def _spoken_by(settings: EngineSettings) -> Dialect:
+    if settings.kind != "llamacpp":
+        return Embedded(_SKILLS[settings.kind])
+    assert settings.model is not None  # the settings were checked
+    model = inspect_model(settings.model)
+    return LlamaCpp(images=settings.mmproj is not None, tools_in_template=model.template_knows_tools)

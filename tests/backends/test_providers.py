@@ -42,6 +42,9 @@ class Variables:
     def file(self, path: str) -> str:
         return path
 
+    def place(self, path: str) -> str:
+        return path
+
 
 def upstream(text: str, variables: Collection[str] | Mapping[str, str] = ()) -> Upstream:
     document = f'[[upstream]]\nname = "u"\nmodels = ["m"]\n{text}\n'

@@ -70,7 +70,7 @@ WRONG_USAGE = {
     "serve --host=": "--host: expected an address to listen on, got an empty string",
     "serve --data gate.toml": "'gate.toml' is a file",
     "engine": "Missing argument",
-    "engine llama": "'llama' is not 'llamacpp'",
+    "engine llama": "'llama' is not one of 'llamacpp', 'embed',",
     "keys": "Missing command",
     "keys master": "the key is kept hashed and cannot be shown; --rotate makes a new one",
     "doctor --port x": "'x' is not a valid integer",

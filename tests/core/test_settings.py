@@ -142,7 +142,7 @@ def test_the_example_can_be_used_and_shows_the_defaults(uncommented: bool) -> No
         assert settings.routing == Settings().routing
         assert settings.health == Settings().health
     assert settings.models().keys() == {
-        "gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama", "smart",
+        "gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama", "smart", "vectors", "voice", "ears",
     }  # fmt: skip
 
 
@@ -167,6 +167,7 @@ def test_without_a_configuration_the_starter_answers_to_the_names_in_samples() -
     assert [(engine.name, engine.model) for engine in settings.engines] == [("starter-chat", "/s.gguf")]
     assert settings.aliases == {
         "gpt-3.5-turbo": "starter-chat",
+        "gpt-3.5-turbo-instruct": "starter-chat",
         "gpt-4o": "starter-chat",
         "gpt-4o-mini": "starter-chat",
     }
@@ -181,7 +182,11 @@ def test_its_aliases_vanish_with_the_first_upstream() -> None:
 def test_what_the_operator_named_keeps_its_meaning() -> None:
     text = '[aliases]\n"gpt-4o" = "mine"\n[[engine]]\nname = "mine"\nmodel = "m"\n'
     settings = read(text + '[[engine]]\nname = "gpt-4o-mini"\nmodel = "m"\n', starter="/s.gguf")
-    assert settings.aliases == {"gpt-4o": "mine", "gpt-3.5-turbo": "starter-chat"}
+    assert settings.aliases == {
+        "gpt-4o": "mine",
+        "gpt-3.5-turbo": "starter-chat",
+        "gpt-3.5-turbo-instruct": "starter-chat",
+    }
 
 
 def test_it_can_be_turned_off_and_steps_aside_for_its_name() -> None:
@@ -221,7 +226,7 @@ WRONG = {
     UPSTREAM: "1: upstream[0]: `models` is missing: expected a list with a model's name in it",
     '[[upstream]]\nmodels = ["x"]':
         "1: upstream[0]: `name` is missing: expected a name of up to 64 letters,*",
-    '[[engine]]\nname = "e"': "1: engine[0]: `model` is missing: expected a path",
+    '[[engine]]\nname = "e"': "1: engine[0]: `model` is missing: expected a path to a GGUF file",
     # types
     "server = 3": "1: server: expected a table, got 3",
     "upstream = 3": "1: upstream: expected a list of tables, got 3",

@@ -41,3 +41,6 @@ class AnyPlace:
 
     def file(self, path: str) -> str:
         return path
+
+    def place(self, path: str) -> str:
+        return path

@@ -7,7 +7,15 @@ from importlib import import_module
 
 import click
 
-ENGINES = {"llamacpp": "headgate.engines.llamacpp"}
+HOSTED = "headgate.hosting"
+"""Runs the engines that are written in Python; takes the engine's name before its words."""
+
+ENGINES = {
+    "llamacpp": "headgate.engines.llamacpp",
+    "embed": HOSTED,
+    "speech": HOSTED,
+    "transcribe": HOSTED,
+}
 """Engines by name, and the module whose `main(arguments)` runs each and returns its exit code."""
 
 
@@ -19,4 +27,5 @@ def command(name: str, arguments: tuple[str, ...]) -> None:
 
     What follows its NAME is the engine's own: `headgate engine llamacpp --help`.
     """
-    sys.exit(import_module(ENGINES[name]).main(list(arguments)))
+    words = [name, *arguments] if ENGINES[name] == HOSTED else list(arguments)
+    sys.exit(import_module(ENGINES[name]).main(words))

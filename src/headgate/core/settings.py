@@ -18,14 +18,14 @@ from headgate.core.settings_routing import Health, Model, ModelTarget, NamedMode
 from headgate.core.settings_telemetry import Log, Metrics, Telemetry
 
 
-class File(str):
+class FileOrFolder(str):
     """A path in the configuration: relative ones start at the configuration file's folder."""
 
     __slots__ = ()
 
 
-class FileOrFolder(File):
-    """The same where a folder will do: models that are more than one file."""
+class File(FileOrFolder):
+    """The same where a folder will not do."""
 
     __slots__ = ()
 

@@ -9,7 +9,7 @@ import msgspec
 
 from headgate.core.address import parse_base_url
 from headgate.core.secret import MaybeSecret
-from headgate.core.settings import Engine, File, FileOrFolder, Settings, Upstream
+from headgate.core.settings import Engine, File, Settings, Upstream
 from headgate.core.settings_engines import check_engine
 from headgate.core.settings_models import Wrong, check_models, fits, guess
 from headgate.core.settings_words import REFERENCE
@@ -52,7 +52,7 @@ def complete(
         engines.append(engine)
         taken |= {engine.name}
     if starter is not None:
-        chat = Engine(name=STARTER_NAME, model=FileOrFolder(starter))
+        chat = Engine(name=STARTER_NAME, model=starter)
         starters = [(chat, STARTER_ALIASES), *starters]
     for engine, names in starters if settings.starter.enabled else ():
         if engine.name not in taken:

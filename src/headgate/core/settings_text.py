@@ -121,10 +121,10 @@ Hook = Callable[[type, Any], Any]
 
 def _hook(outside: Outside) -> Hook:
     def build(kind: type, value: Any) -> Any:
-        if issubclass(kind, File):
+        if issubclass(kind, FileOrFolder):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise ValueError(f"expected {describe(File)}")
-            return kind(outside.place(value) if kind is FileOrFolder else outside.file(value))
+            return kind(outside.file(value) if kind is File else outside.place(value))
         if issubclass(kind, MaybeSecret) and isinstance(value, str):
             return MaybeSecret(value, origin="text")
         if issubclass(kind, Secret):

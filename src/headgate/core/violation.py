@@ -144,3 +144,13 @@ def not_together(param: str, other: str) -> InvalidField:
     """Two parameters were given of which a request takes one."""
     message = f"Setting '{param}' and '{other}' at the same time is not supported."
     return InvalidField(message, param=param, code="invalid_parameter_combination")
+
+
+def context_too_long(param: str, bound: int, tokens: int) -> InvalidField:
+    """A text of more tokens than the model reads."""
+    return InvalidField(
+        f"This model's maximum context length is {bound} tokens, however you requested {tokens} tokens. "
+        "Please reduce your prompt.",
+        param=param,
+        code="context_length_exceeded",
+    )

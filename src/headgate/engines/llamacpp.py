@@ -6,45 +6,32 @@ It speaks llama.cpp's own dialect of OpenAI's format; what has to be corrected i
 
 from __future__ import annotations
 
-import ctypes
 import os
-import secrets
 import signal
-import socket
-import stat
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from headgate.core.errors import HeadgateError, SettingsError
 from headgate.engines.gguf import inspect_model, inspect_projector
+from headgate.engines.place import Place, end_with_parent, key_for_clients, make_way, place_options
 
 LARGEST_DEFAULT_CONTEXT = 8192
 """Tokens per slot where nobody says: a model trained on 128 Ki would take gigabytes for a short talk."""
 
-PARENT_DIED = 1
-"""prctl's PR_SET_PDEATHSIG (linux/prctl.h)."""
 
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class Options(Place, frozen=True, kw_only=True):
     """What the command line says."""
 
     model: Path
     mmproj: Path | None = None
     alias: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    socket: Path | None = None
     slots: int = 4
     context: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
-    api_key_env: str | None = None
-    supervised: bool = False
 
 
 @click.command(
@@ -53,13 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="The model's file (GGUF).")
 @click.option("--mmproj", type=click.Path(path_type=Path), help="The file with its eyes (GGUF).")
 @click.option("--alias", help="What replies call the model.  [default: the file's name]")
-@click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8080, help="Port to listen on; 0 takes a free one."
-)
-@click.option(
-    "--socket", type=click.Path(path_type=Path), help="Listen on this Unix socket (*.sock) instead."
-)
+@place_options
 @click.option("--slots", type=click.IntRange(1, 256), default=4, help="Requests answered at once.")
 @click.option(
     "--context",
@@ -70,10 +51,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--gpu-layers", type=click.IntRange(0), help="Layers on the GPU.  [default: all, where there is one]"
 )
-@click.option(
-    "--api-key-env", metavar="NAME", help="Variable with the key clients must send.  [default: one is made]"
-)
-@click.option("--supervised", is_flag=True, hidden=True)
 def command(**options: Any) -> None:
     """Serve one GGUF with llama.cpp, in llama.cpp's own dialect.
 
@@ -103,13 +80,13 @@ def run(options: Options) -> None:
     if options.mmproj is not None:
         inspect_projector(options.mmproj)
     if options.supervised:
-        _end_with_parent(options.socket)
+        end_with_parent(options.socket)
     # Python's handlers run only between bytecodes, and loading may be one long call: let the kernel do it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     context = options.context or min(model.context_tokens or LARGEST_DEFAULT_CONTEXT, LARGEST_DEFAULT_CONTEXT)
-    key = None if options.socket else _key(options.api_key_env)
+    key = None if options.socket else key_for_clients(options.api_key_env)
     if options.socket:
-        _make_way(options.socket)
+        make_way(options.socket)
     xllamacpp = _load_library()
     parameters = _parameters(xllamacpp, options, context)
     if key is not None:
@@ -169,57 +146,6 @@ def _parameters(xllamacpp: Any, options: Options, context: int) -> Any:
     # Errors only: its warnings tell of every request that reuses a prompt.
     parameters.verbosity = 1
     return parameters
-
-
-def _key(variable: str | None) -> str:
-    if variable is not None:
-        key = os.environ.pop(variable, "")
-        if not key:
-            raise SettingsError(f"--api-key-env {variable}: the variable is not set")
-        return key
-    key = f"sk-{secrets.token_urlsafe(32)}"
-    click.echo(f"clients must send this key, made for this start: {key}")
-    return key
-
-
-def _make_way(path: Path) -> None:
-    """Removes a socket that a dead process has left; raises SettingsError when the place is not free."""
-    if path.suffix != ".sock":
-        raise SettingsError(f"{path}: llama.cpp takes a name for a Unix socket only when it ends in .sock")
-    # The socket belongs to its owner alone, whatever its folder allows.
-    os.umask(0o077)
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise SettingsError(f"{path}: exists and is no socket")
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(path))
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        path.unlink()
-        return
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}") from None
-    raise SettingsError(f"{path}: another process listens there")
-
-
-def _end_with_parent(path: Path | None) -> None:
-    """Ends this process when the one that started it is gone, however that died.
-
-    Standard input is a pipe from it, which works everywhere but not while the model loads; so on Linux the
-    kernel is asked as well.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGKILL)
-
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        if path is not None:
-            path.unlink(missing_ok=True)
-        os._exit(0)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ LINE_BYTES = 2000
 
 # What a process needs to run, to find its libraries and its GPU. Not the gate's keys.
 ENVIRONMENT = re.compile(
-    r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|LD_LIBRARY_PATH|DYLD_.*|PYTHON.*|VIRTUAL_ENV"
+    r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|XDG_CACHE_HOME|LD_LIBRARY_PATH|DYLD_.*|PYTHON.*|VIRTUAL_ENV"
     r"|CUDA_.*|NVIDIA_.*|HIP_.*|ROCR_.*|GGML_.*|OMP_.*|GOMP_.*"
 )
 

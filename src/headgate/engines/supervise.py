@@ -232,15 +232,24 @@ def _program(settings: EngineSettings) -> list[str]:
     """The engine's command line, but for its socket."""
     options: dict[str, object] = {
         "--model": settings.model,
-        "--mmproj": settings.mmproj,
         "--alias": settings.name,
-        "--slots": settings.slots,
         "--context": settings.context_tokens,
         "--threads": settings.threads,
-        "--gpu-layers": settings.gpu_layers,
+        "--sha256": settings.sha256,
     }
+    if settings.kind == "llamacpp":
+        program = ["headgate.engines.llamacpp"]
+        options |= {
+            "--mmproj": settings.mmproj,
+            "--slots": settings.slots,
+            "--gpu-layers": settings.gpu_layers,
+        }
+    else:
+        program = ["headgate.hosting", settings.kind]
+        options |= {"--limit": settings.slots + settings.queue}
     words = [f"{option}={value}" for option, value in options.items() if value is not None]
-    return [sys.executable, "-P", "-m", f"headgate.engines.{settings.kind}", "--supervised", *words]
+    words += [f"--voice={name}={voice}" for name, voice in settings.voices.items()]
+    return [sys.executable, "-P", "-m", *program, "--supervised", *words]
 
 
 async def _is_healthy(socket_path: str) -> bool:
