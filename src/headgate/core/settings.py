@@ -87,6 +87,37 @@ class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     configured, gpt-3.5-turbo, gpt-4o and gpt-4o-mini are aliases of it, so that samples run as they stand."""
 
 
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`identity` of an upstream: whose it is, and what it is proven with. Each kind has fields of its own."""
+
+    kind: Literal["aws", "google", "entra"]
+    """`aws` signs requests (SigV4); `google` and `entra` get tokens by OAuth, and renew them in time."""
+    profile: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    """aws: a profile in AWS's own files. Without it or a key, AWS's usual chain is asked: environment, files,
+    the container's or the machine's role."""
+    access_key_id: Secret | None = None
+    """aws: a key's id, with `secret_access_key`."""
+    secret_access_key: Secret | None = None
+    """aws: the key itself."""
+    session_token: Secret | None = None
+    """aws: what comes with a key that is lent for a time."""
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z", description="a region")] | None = None
+    """aws: the region to sign for; that of `base_url`'s host where nothing is said."""
+    file: File | None = None
+    """google: a service account's key, or another file of credentials (JSON). Without it, the application
+    default credentials are looked for: GOOGLE_APPLICATION_CREDENTIALS, gcloud's own, the machine's."""
+    tenant_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]{1,128}\Z", description="a tenant")] | None = None
+    """entra: the directory, by id or domain."""
+    client_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    """entra: the application."""
+    client_secret: Secret | None = None
+    """entra: the application's secret."""
+    scope: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    """google, entra: what the token is for, where it is not the usual."""
+    authority: Annotated[str, Meta(description="a URL")] = "https://login.microsoftonline.com"
+    """entra: who gives the tokens; a national cloud has one of its own."""
+
+
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[[upstream]]`: a server that answers for some models."""
 
@@ -94,7 +125,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What the journal and logs call it."""
     provider: str | None = None
     """A service that is known by name: fills in address, dialect, key, quirks where none is said here."""
-    dialect: Literal["openai", "llamacpp", "anthropic", "gemini", "azure"] = "openai"
+    dialect: Literal["openai", "llamacpp", "anthropic", "gemini", "azure", "bedrock", "cohere"] = "openai"
     """The wire format spoken there; OpenAI's, since nearly every server offers it."""
     base_url: Annotated[str, Meta(description="a URL")]
     """`https://host[:port]/v1`, `http://...` or `unix:/path/to.sock:/v1`; requests' paths are added."""
@@ -102,6 +133,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """`{ env = "NAME" }` or `{ file = "PATH" }`, sent as the dialect wants it; none where none is needed."""
     api_keys: tuple[Secret, ...] = ()
     """Several keys in place of `api_key`, asked in turn; one that is refused rests alone."""
+    identity: Identity | None = None
+    """A cloud's identity in place of a key: it signs each request, or gets a token and renews it."""
     models: Annotated[tuple[Model, ...], Meta(min_length=1, description="a list with a model's name in it")]
     """The models to serve from here: names, or `{ name = "...", upstream_name = "..." }`. The same model at
     several upstreams has several targets."""

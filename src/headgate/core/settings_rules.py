@@ -11,6 +11,7 @@ from headgate.core.address import parse_base_url
 from headgate.core.secret import MaybeSecret
 from headgate.core.settings import Engine, File, Settings, Upstream
 from headgate.core.settings_engines import check_engine
+from headgate.core.settings_identity import check_identity
 from headgate.core.settings_models import Wrong, check_models, fits, guess
 from headgate.core.settings_words import REFERENCE
 from headgate.core.toml_lines import Path
@@ -110,6 +111,10 @@ def _check_upstream(upstream: Upstream, path: Path) -> None:
     for name, value in upstream.query.items():
         _check_credential(name, value, (*path, "query", name))
 
+    if upstream.identity is not None:
+        if upstream.api_key is not None or upstream.api_keys:
+            raise Wrong((*path, "identity"), "an upstream has a key or an identity, not both")
+        check_identity(upstream.identity, (*path, "identity"))
     if upstream.api_key is not None and upstream.api_keys:
         raise Wrong((*path, "api_keys"), "`api_key` is here too: write all keys into `api_keys`")
     if upstream.queue and upstream.max_in_flight is None:
