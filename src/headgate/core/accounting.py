@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from headgate.core.limit import Meter
+from headgate.core.limit import Budget, Meter
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -54,6 +54,18 @@ class Spending(Protocol):
     async def balance(self, team_id: str) -> int:
         """The sum of a team's credits and debits in nano-dollars, as complete as `spent`."""
         ...
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """A part of a budget has been spent that the operator wants to be told of."""
+
+    fund: str
+    account: str
+    budget: Budget
+    percent: int
+    start_ms: int
+    """Of the period; together with `fund` and `percent` it happens once."""
+    spent_nanodollars: int
 
 
 class Standing(msgspec.Struct, frozen=True):
