@@ -1,4 +1,4 @@
-"""Settings of what operators see from outside: metrics, logs, traces. Records only, as in `core/settings.py`."""
+"""Settings of what operators see from outside: metrics, logs, traces. Records only."""
 
 from __future__ import annotations
 

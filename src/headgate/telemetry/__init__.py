@@ -1,0 +1,1 @@
+"""What operators see from outside: counters, log lines, traces. Told by gateway and edge through ports."""
