@@ -15,6 +15,8 @@ EACH_ROW = pytest.mark.parametrize("row", ENDPOINTS, ids=lambda row: row.name)
 def test_the_rows_are_those_of_the_reference() -> None:
     assert [(row.method, row.path) for row in ENDPOINTS] == [
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{id}"),
     ]

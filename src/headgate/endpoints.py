@@ -6,6 +6,7 @@ A row names its request type, which lives in `core`. It must not know who handle
 from __future__ import annotations
 
 from headgate.core.chat import ChatRequest
+from headgate.core.completion import CompletionRequest
 from headgate.core.embedding import EmbeddingRequest
 from headgate.core.endpoint import Endpoint
 
@@ -23,6 +24,21 @@ CHAT_COMPLETIONS = Endpoint(
     capability="chat",
     request=ChatRequest,
     body_limit_bytes=CHAT_BODY_LIMIT_BYTES,
+    streams=True,
+)
+
+# The largest contexts are some million tokens: eight megabytes of text, twice that as numbers.
+COMPLETIONS_BODY_LIMIT_BYTES = 32 * MEBIBYTE
+
+COMPLETIONS = Endpoint(
+    name="completions",
+    method="POST",
+    path="/v1/completions",
+    scope="completions",
+    summary="Go on with a text, whole or as a stream.",
+    capability="completions",
+    request=CompletionRequest,
+    body_limit_bytes=COMPLETIONS_BODY_LIMIT_BYTES,
     streams=True,
 )
 
@@ -56,5 +72,5 @@ MODELS_RETRIEVE = Endpoint(
     summary="Describe one model; its id may contain slashes.",
 )
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT_COMPLETIONS, EMBEDDINGS, MODELS_LIST, MODELS_RETRIEVE)
+ENDPOINTS: tuple[Endpoint, ...] = (CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODELS_LIST, MODELS_RETRIEVE)
 """Every endpoint, in the order in which the documents list them."""

@@ -20,6 +20,7 @@ from headgate.core.settings import Settings
 from headgate.core.settings import Upstream as UpstreamSettings
 from headgate.dialects.embedded import Embedded
 from headgate.dialects.llamacpp import LlamaCpp
+from headgate.dialects.llamacpp_completion import Beginnings
 from headgate.dialects.openai import bearer
 from headgate.dialects.table import make_dialect
 from headgate.engines.gguf import inspect_model
@@ -176,4 +177,8 @@ def _spoken_by(settings: EngineSettings) -> Dialect:
         return Embedded(_SKILLS[settings.kind])
     assert settings.model is not None  # the settings were checked
     model = inspect_model(settings.model)
-    return LlamaCpp(images=settings.mmproj is not None, tools_in_template=model.template_knows_tools)
+    return LlamaCpp(
+        images=settings.mmproj is not None,
+        tools_in_template=model.template_knows_tools,
+        beginnings=Beginnings(model.first_token, model.gap_tokens),
+    )

@@ -115,3 +115,32 @@ def test_a_damaged_header_is_read_or_refused(
     path.write_bytes(damaged[: max(4, len(damaged) - cut % 1000)])
     with suppress(SettingsError):
         inspect_model(path)
+
+
+def vocabulary(path: Path, tokens: list[str], **pairs: int) -> Path:
+    """A model's file with these tokens and numbers in its header."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_token_list(tokens)
+    for name, value in pairs.items():
+        writer.add_uint32(f"tokenizer.ggml.{name}", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_the_tokens_around_a_gap_are_found(tmp_path: Path) -> None:
+    named = vocabulary(
+        tmp_path / "a", ["a"], bos_token_id=4, fim_pre_token_id=5, fim_suf_token_id=6, fim_mid_token_id=7
+    )
+    assert inspect_model(named).gap_tokens == (5, 6, 7)
+    assert inspect_model(named).first_token == 4
+    searched = vocabulary(
+        tmp_path / "b", ["<|fim_middle|>", "x", "<|fim_prefix|>", "<|fim_suffix|>"], eos_token_id=1
+    )
+    assert inspect_model(searched).gap_tokens == (2, 3, 0)
+    assert inspect_model(searched).first_token == 1
+    half = vocabulary(tmp_path / "c", ["<|fim_middle|>", "<|fim_prefix|>"], fim_pre_token_id=1)
+    assert inspect_model(half).gap_tokens is None
+    assert inspect_model(half).first_token is None

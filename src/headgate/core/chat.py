@@ -253,7 +253,7 @@ class ChatRequest(Struct, gc=False):
             check_members(self.prediction.content, PART_MEMBERS, "prediction.content")
         self._check_switches()
         if self.logit_bias:
-            _check_logit_bias(self.logit_bias)
+            check_logit_bias(self.logit_bias)
         if self.metadata:
             _check_metadata(self.metadata)
 
@@ -293,7 +293,8 @@ _METADATA_NAME_CHARACTERS = 64
 _METADATA_VALUE_CHARACTERS = 512
 
 
-def _check_logit_bias(logit_bias: dict[str, Raw]) -> None:
+def check_logit_bias(logit_bias: dict[str, Raw]) -> None:
+    """Raises InvalidField for what is no token, or no bias from -100 to 100."""
     for token, bias in logit_bias.items():
         if not (token.isascii() and token.isdecimal()):
             raise violation.wrong_value(

@@ -14,29 +14,24 @@ import msgspec
 
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
+from headgate.core.completion import CompletionRequest
 from headgate.core.errors import ApiError, BadRequest, InvalidField, Overloaded, UpstreamFailed
 from headgate.core.ports import Call, Headers, Outgoing, Translator
 from headgate.dialects.call_grammar import call_grammar
 from headgate.dialects.call_text import FreeCalls, GrammarCalls
+from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.json_schema import enforceable
 from headgate.dialects.json_schema_rules import Budget
+from headgate.dialects.llamacpp_completion import UNKNOWN, Beginnings, write_completion
 from headgate.dialects.llamacpp_messages import tools_in_words, write_messages
 from headgate.dialects.llamacpp_reply import Opening, Reply, ReplyPlan
+from headgate.dialects.llamacpp_sampling import LARGEST_COUNT, RANDOM_SEED, own_numbers, stop_words
 from headgate.dialects.llamacpp_tools import Offer, read_offer
 from headgate.dialects.openai import bearer
 from headgate.dialects.refusal import clean, refusal
 
 PASSED = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "n")
 """Fields that go on as they came. Everything else is made here, or stays here."""
-
-OWN_NUMBERS = {"top_k": (0, 2**31 - 1), "min_p": (0, 1), "typical_p": (0, 1), "repeat_penalty": (0.01, 100)}
-"""llama.cpp's own fields that its clients know and that can do no harm, with their ranges."""
-
-LARGEST_COUNT = 2**31 - 1
-"""What llama.cpp takes for a number of tokens; more than any context."""
-
-RANDOM_SEED = 2**32 - 1
-"""Means "no seed" to llama.cpp, which knows 32 bits."""
 
 LOADING_RETRY_MS = 1000
 
@@ -46,18 +41,26 @@ _TEMPLATE = re.compile(r"Jinja Exception: (?P<said>[^\n]*)")
 
 
 class LlamaCpp:
-    """The dialect of llama.cpp's server, for chat."""
+    """The dialect of llama.cpp's server, for chat and for legacy completions."""
 
-    def __init__(self, *, images: bool = False, tools_in_template: bool = True) -> None:
-        """`images`: the model has eyes. `tools_in_template`: its template shows tools to the model."""
+    def __init__(
+        self, *, images: bool = False, tools_in_template: bool = True, beginnings: Beginnings = UNKNOWN
+    ) -> None:
+        """`images`: the model has eyes. `tools_in_template`: its template shows tools to the model.
+
+        `beginnings` are the tokens with which it begins a document or fills in a gap, as far as known.
+        """
         self._images = images
         self._tools_in_template = tools_in_template
+        self._beginnings = beginnings
 
     def request(self, call: Call) -> Outgoing:
-        """A chat request for llama.cpp; raises InvalidField for what it cannot do."""
+        """A request for llama.cpp; raises InvalidField for what it cannot do."""
         request = call.request
+        if isinstance(request, CompletionRequest):
+            return write_completion(call, request, self._beginnings)
         if not isinstance(request, ChatRequest):
-            raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+            raise wrong_endpoint(call)
         _refuse_what_needs_more(request)
         budget = Budget()
         offer = read_offer(call, request, budget)
@@ -156,6 +159,10 @@ def _refused(message: str) -> ApiError:
         )
     if "grammar" in message or "JSON schema" in message:
         return BadRequest("The JSON schema of this request cannot be enforced by this model's engine.")
+    if "invalid tokens" in message:
+        return violation.wrong_value(
+            "prompt", "Invalid value for 'prompt': it holds tokens that this model does not have."
+        )
     if "image" in message:
         return InvalidField(
             "A picture of this request cannot be read.", param="messages", code="invalid_value"
@@ -180,34 +187,18 @@ def _refuse_what_needs_more(request: ChatRequest) -> None:
 
 
 def _sampling(body: dict[str, Any], call: Call, request: ChatRequest) -> None:
-    for name, (low, high) in OWN_NUMBERS.items():
-        if name in call.fields:
-            body[name] = _number(call.fields[name], name, low, high)
+    own_numbers(body, call.fields)
     limit = request.max_completion_tokens or request.max_tokens
     if limit is not None:
         body["max_tokens"] = min(limit, LARGEST_COUNT)
     if request.seed is not None:
         body["seed"] = request.seed % RANDOM_SEED
     if request.stop is not None:
-        # An empty text would stop at once.
-        words = [request.stop] if isinstance(request.stop, str) else request.stop
-        body["stop"] = [word for word in words if word]
+        body["stop"] = stop_words(request.stop)
     if request.logprobs:
         # None at all would be the answer to no alternatives; the one too many is taken out again.
         body["logprobs"] = True
         body["top_logprobs"] = max(request.top_logprobs or 0, 1)
-
-
-def _number(raw: msgspec.Raw, name: str, low: float, high: float) -> float | None:
-    try:
-        number = msgspec.json.decode(raw, type=int | float | None)
-    except msgspec.ValidationError:
-        raise violation.wrong_value(name, f"Invalid value for '{name}': expected a number.") from None
-    if number is not None and number < low:
-        raise violation.below_minimum(name, "decimal", low, str(number))
-    if number is not None and number > high:
-        raise violation.above_maximum(name, "decimal", high, str(number))
-    return number
 
 
 def _template_words(call: Call, request: ChatRequest) -> dict[str, Any]:

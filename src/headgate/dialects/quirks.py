@@ -37,7 +37,7 @@ class DepartingOpenAI(OpenAI):
                 _rename(fields, changes, name, quirks.max_tokens_field)
         if quirks.seed_field is not None:
             _rename(fields, changes, "seed", quirks.seed_field)
-        if quirks.developer_role is not None and _DEVELOPER in bytes(fields["messages"]):
+        if quirks.developer_role is not None and _DEVELOPER in bytes(fields.get("messages", b"")):
             changes["messages"] = _with_role(fields["messages"], _encode(quirks.developer_role))
         return Outgoing(call.endpoint.path.removeprefix("/v1"), splice(fields, **changes))
 

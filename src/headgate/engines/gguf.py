@@ -47,6 +47,10 @@ class ModelFile(msgspec.Struct, frozen=True):
     """Longest context it was trained on; 0 where it does not say."""
     chat_template: str
     """Jinja; empty where there is none."""
+    first_token: int | None = None
+    """What a document begins with; for some families, what stands between two of them."""
+    gap_tokens: tuple[int, int, int] | None = None
+    """Before what precedes a gap, before what follows it, before what fills it; None for a model without."""
 
     @property
     def template_knows_tools(self) -> bool:
@@ -92,11 +96,15 @@ def _read(path: str, data: mmap.mmap) -> ModelFile:
         raise SettingsError(f"{path}: GGUF version {version} is not known here")
     tensors, pairs = reader.number("<Q"), reader.number("<Q")
     values: dict[str, object] = {}
+    vocabulary = (0, 0)
     for _ in range(pairs):
         key = reader.string()
         kind = reader.number("<I")
         if kind == _ARRAY:
+            start = reader.position
             reader.skip_array()
+            if key == "tokenizer.ggml.tokens":
+                vocabulary = (start, reader.position)
         else:
             values[key] = reader.string() if kind == _STRING else reader.scalar(kind)
     ends = [reader.tensor_end() for _ in range(tensors)]
@@ -115,7 +123,52 @@ def _read(path: str, data: mmap.mmap) -> ModelFile:
         architecture,
         context if isinstance(context, int) else 0,
         template if isinstance(template, str) else "",
+        _token(values, "bos_token_id", "eos_token_id"),
+        _gap(values) or _gap_in(data, *vocabulary),
     )
+
+
+def _token(values: dict[str, object], *names: str) -> int | None:
+    found = [values.get(f"tokenizer.ggml.{name}") for name in names]
+    return next((number for number in found if isinstance(number, int)), None)
+
+
+def _gap(values: dict[str, object]) -> tuple[int, int, int] | None:
+    before = _token(values, "fim_pre_token_id", "prefix_token_id")
+    after = _token(values, "fim_suf_token_id", "suffix_token_id")
+    filled = _token(values, "fim_mid_token_id", "middle_token_id")
+    return None if before is None or after is None or filled is None else (before, after, filled)
+
+
+_GAPS = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+)
+"""The tokens' names in the families that can fill in, where the header does not point them out."""
+
+
+def _gap_in(data: mmap.mmap, start: int, end: int) -> tuple[int, int, int] | None:
+    """The same from the vocabulary that lies there. Searching for one name first costs a millisecond."""
+    for names in _GAPS:
+        if data.find(names[0].encode(), start, end) < 0:
+            continue
+        reader = _Reader(data)
+        reader.position = start + 4  # behind the kind of its elements
+        wanted = {name.encode(): place for place, name in enumerate(names)}
+        found: dict[int, int] = {}
+        for index in range(reader.number("<Q")):
+            length = reader.number("<Q")
+            token = data[reader.position : reader.position + length]
+            reader.position += length
+            if token in wanted:
+                found[wanted[token]] = index
+        if len(found) == len(names):
+            return found[0], found[1], found[2]
+    return None
 
 
 class _BrokenHeader(Exception):
