@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from headgate.backends.dial import Found, dial, first_of, interleave
+from headgate.backends.dial import dial, first_of, interleave
+from headgate.backends.names import Found
 from tests.backends.scripted import full_backlog, open_sockets, until
 from tests.conftest import run, unused_port
 

@@ -10,14 +10,13 @@ import socket
 from itertools import chain, zip_longest
 from typing import Any
 
+from headgate.backends.names import Found, look_up
+
 HEAD_START_S = 0.25
 """How long one address is tried alone before the next joins in: what RFC 8305 recommends."""
 
 PROBE_AFTER_S = 60
 """A silent connection is probed by the kernel, so that firewalls remember it while a model thinks."""
-
-Found = tuple[int, Any]
-"""An address family and an address in its own form."""
 
 
 async def dial(host: str, port: int) -> socket.socket:
@@ -25,11 +24,7 @@ async def dial(host: str, port: int) -> socket.socket:
 
     A dead address, or one family that leads nowhere, costs a quarter of a second and not the connection.
     """
-    try:
-        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is empty or too long
-        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
-    return await first_of(interleave([(family, address) for family, _, _, _, address in infos]))
+    return await first_of(interleave(await look_up(host, port)))
 
 
 async def first_of(found: list[Found]) -> socket.socket:
