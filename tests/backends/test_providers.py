@@ -69,7 +69,8 @@ def test_a_row_makes_an_upstream(row: Provider) -> None:
         assert made.api_key.reveal() == f"key-of-{row.key_variables[0]}"
     else:
         assert made.api_key is None
-    assert (type(make_dialect(made.dialect, quirks=made.quirks)) is DepartingOpenAI) == (made.quirks != PLAIN)
+    departs = msgspec.structs.replace(made.quirks, prefill=None) != PLAIN
+    assert (type(make_dialect(made.dialect, quirks=made.quirks)) is DepartingOpenAI) == departs
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -202,4 +203,5 @@ def test_what_is_wrong_beside_a_name_is_said_as_ever(text: str, complaint: str) 
 
 def test_a_server_without_quirks_is_spoken_to_plainly() -> None:
     assert type(make_dialect("openai", quirks=Quirks())) is OpenAI
+    assert type(make_dialect("openai", quirks=Quirks(prefill="partial"))) is OpenAI
     assert type(make_dialect("openai", quirks=Quirks(seed_field="random_seed"))) is DepartingOpenAI

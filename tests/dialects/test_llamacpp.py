@@ -652,3 +652,12 @@ def test_a_template_s_own_words_pass() -> None:
 @given(st.integers(400, 599), st.binary(max_size=200))
 def test_no_error_body_can_break_it(status: int, body: bytes) -> None:
     assert 400 <= LlamaCpp().error(status, [], body).status < 600
+
+
+def test_an_answer_that_was_begun_is_gone_on_with() -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel"}]
+    asked = sent({"messages": messages, "continue_final_message": True, "add_generation_prompt": False})
+    assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
+    assert asked["messages"] == messages
+    assert asked["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "continue_final_message" not in sent({"messages": messages, "continue_final_message": False})

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any, cast
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given
 
@@ -45,6 +46,10 @@ def shares(plan: Plan, facts: Facts = NO_FACTS, count: int = 4000) -> dict[str, 
     draw = random.Random(7).random
     found = Counter(cast("Target", choose(plan, facts, 100, draw)).upstream.name for _ in range(count))
     return {name: number / count for name, number in found.items()}
+
+
+def needing(name: str) -> Facts:
+    return msgspec.structs.replace(NO_FACTS, **{name: True})
 
 
 def break_down(one: Target, now_s: float = 100) -> None:
@@ -95,7 +100,7 @@ def test_the_next_tier_waits() -> None:
 
 def test_the_least_busy_is_asked() -> None:
     plan = Plan([target("a"), target("b"), target("c", weight=4)], Routing(strategy="least_busy"))
-    seen = []
+    seen: list[str] = []
     for _ in range(12):
         one = chosen(plan, seed=len(seen))
         one.health.enter()
@@ -122,9 +127,9 @@ def test_who_lacks_what_is_needed_is_passed_over(need: str) -> None:
         [target("a", **{need: False}), target("b", priority=2), target("c", priority=3, **{need: True})]
     )
     assert chosen(plan).upstream.name == "a"
-    assert chosen(plan, Facts(**{need: True})).upstream.name == "b", "unknown is allowed"
+    assert chosen(plan, needing(need)).upstream.name == "b", "unknown is allowed"
     alone = Plan([target("a", **{need: False})])
-    error = refused(alone, Facts(**{need: True}))
+    error = refused(alone, needing(need))
     assert isinstance(error, BadRequest)
     assert "The model 'm' cannot" in error.message
 

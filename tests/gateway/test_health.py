@@ -34,9 +34,8 @@ def opened(now_s: float = 100.0) -> TargetHealth:
 def test_failures_in_a_row_open_it_and_a_success_between_does_not() -> None:
     health = TargetHealth(RULES)
     tell(health, 100, False, False, True, False, False)
-    assert health.fit
+    assert health.condition(100) is Condition.FIT
     tell(health, 100, False)
-    assert not health.fit
     assert health.condition(100) is Condition.OPEN
     assert health.snapshot(100).breaker == "open"
 

@@ -16,10 +16,9 @@ def test_places_are_taken_and_given_back() -> None:
     async def main() -> None:
         places = Places(2)
         await places.enter()
-        assert not places.full
+        assert (places.full, places.closed) == (False, False)
         await places.enter()
-        assert places.full
-        assert places.closed
+        assert (places.full, places.closed) == (True, True)
         with pytest.raises(QueueFull) as caught:
             await places.enter()
         assert caught.value.status == 429

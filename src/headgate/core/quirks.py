@@ -16,6 +16,9 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """Its name for `seed`."""
     developer_role: Literal["system"] | None = None
     """The role that `developer` messages get, where that one is not known."""
+    prefill: Literal["plain", "continue_final_message", "prefix", "partial"] | None = None
+    """How it is asked to go on with a last message of the assistant: it does so by itself, by a field of the
+    request of that name (and no `add_generation_prompt`), by a field of that name in the message."""
     no_stream_options: bool = False
     """It refuses `stream_options`. Most of these report usage in a stream unasked; else it is estimated."""
 

@@ -75,6 +75,7 @@ class LlamaCpp:
         body["messages"] = messages
         _sampling(body, call, request)
         template = _template_words(call, request)
+        _go_on(body, template, call)
         in_words = offer is not None and not self._tools_in_template
         if offer is not None and in_words:
             body["messages"] = tools_in_words(messages, [function.told() for function in offer.functions])
@@ -218,6 +219,15 @@ def _template_words(call: Call, request: ChatRequest) -> dict[str, Any]:
         if request.reasoning_effort == "none":
             words.setdefault("enable_thinking", False)
     return words
+
+
+def _go_on(body: dict[str, Any], template: dict[str, Any], call: Call) -> None:
+    """The last message is the beginning of the answer, if the request says so (the field is vLLM's)."""
+    if bytes(call.fields.get("continue_final_message", b"")) == b"true":
+        body["continue_final_message"] = True
+        body["add_generation_prompt"] = False
+        # Thoughts come before an answer, and this one has begun.
+        template.setdefault("enable_thinking", False)
 
 
 def _force(body: dict[str, Any], template: dict[str, Any], offer: Offer, *, in_words: bool) -> None:

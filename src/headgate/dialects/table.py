@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from headgate.core.errors import SettingsError
 from headgate.core.ports import Dialect, Headers
 from headgate.core.quirks import PLAIN, Quirks
@@ -30,6 +32,8 @@ def make_dialect(
         raise SettingsError(f'`api_version` means nothing to the dialect "{name}"')
     if quirks != PLAIN and name not in ("openai", "azure"):
         raise SettingsError(f'`quirks` mean nothing to the dialect "{name}"')
+    # That one is asked for in the request's own fields, which pass.
+    quirks = msgspec.structs.replace(quirks, prefill=None)
     match name:
         case "openai":
             return OpenAI() if quirks == PLAIN else DepartingOpenAI(quirks)

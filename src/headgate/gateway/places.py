@@ -42,7 +42,7 @@ class Places:
         return len(self._queue)
 
     async def enter(self) -> None:
-        """Takes a place, or waits in the queue for one; raises QueueFull when that is full or takes too long."""
+        """Takes a place, or waits in the queue for one; raises QueueFull when that is full or too slow."""
         if self.taken < self.limit:
             self.taken += 1
             return

@@ -1,0 +1,83 @@
+"""What was said so far, read off raw events; and what nobody else can go on with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from headgate.core.estimate import estimate_tokens
+from headgate.core.transcript import KEPT_BYTES, TEXT_CHARACTERS, Beginning, Transcript
+
+
+def chunk(index: int = 0, finish: str | None = None, **delta: object) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    told = {"id": "chatcmpl-1", "created": 7, "model": "m", "choices": [choice], "usage": None}
+    return b"data: " + json.dumps(told).encode() + b"\n\n"
+
+
+def heard(*blocks: bytes) -> Beginning | None:
+    transcript = Transcript()
+    for block in blocks:
+        transcript.feed(block)
+    return transcript.beginning()
+
+
+def test_words_and_heading_are_gathered() -> None:
+    beginning = heard(
+        b": waiting\n\n", chunk(role="assistant", content=""), chunk(content="Hel") + chunk(content="lo")
+    )
+    assert beginning is not None
+    assert beginning.text == "Hello"
+    assert beginning.text_tokens == estimate_tokens("Hello")
+    assert not beginning.is_empty
+    assert bytes(beginning.heading.id) == b'"chatcmpl-1"'
+
+
+def test_a_role_alone_says_nothing() -> None:
+    beginning = heard(chunk(role="assistant", content="", refusal=None, tool_calls=[]))
+    assert beginning is not None
+    assert beginning.is_empty
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_is_counted_and_not_gone_on_with(name: str) -> None:
+    beginning = heard(chunk(role="assistant"), chunk(0, None, **{name: "Let me think."}))
+    assert beginning is not None
+    assert (beginning.text, beginning.reasoning_tokens) == ("", estimate_tokens("Let me think."))
+    assert not beginning.is_empty
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        chunk(tool_calls=[{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]),
+        chunk(function_call={"name": "f"}),
+        chunk(refusal="I can't"),
+        chunk(audio={"id": "a"}),
+        chunk(images=[{"url": "u"}]),
+        chunk(content=[{"type": "text"}]),
+        chunk(1, content="another choice"),
+        chunk(finish="stop"),
+        b'data: {"choices":[{"index":0,"text":"legacy"}]}\n\n',
+        b"data: [1]\n\n",
+        b"data: {\n\n",
+    ],
+)
+def test_with_some_things_nobody_else_can_go_on(block: bytes) -> None:
+    assert heard(chunk(content="Hello")) is not None
+    assert heard(chunk(content="Hello"), block, chunk(content="more")) is None
+
+
+def test_a_long_answer_is_read_in_batches_and_a_longer_one_let_go() -> None:
+    transcript, word = Transcript(), "word " * 1000
+    for _ in range(20):
+        transcript.feed(chunk(content=word))
+        assert transcript._kept_bytes <= KEPT_BYTES
+    beginning = transcript.beginning()
+    assert beginning is not None
+    assert beginning.text == word * 20
+    for _ in range(TEXT_CHARACTERS // len(word)):
+        transcript.feed(chunk(content=word))
+    assert transcript.beginning() is None
+    assert transcript._pieces == []
