@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.core.tap import whole_usage
 from headgate.core.usage import Source, Usage, UsageObject, odd_usage
 
 FULL = {
@@ -56,6 +57,12 @@ def test_reported_usage_is_counted(value: dict[str, Any], usage: Usage) -> None:
 )
 def test_odd_usage_is_counted_as_far_as_it_can_be_read(raw: bytes, usage: Usage | None) -> None:
     assert odd_usage(raw) == usage
+
+
+def test_what_a_dialect_estimated_is_not_taken_for_reported() -> None:
+    body = b'{"usage": {"prompt_tokens": 7, "estimated": true}}'
+    assert whole_usage(body, 0) == Usage(Source.ESTIMATED, 7)
+    assert whole_usage(body.replace(b"true", b"false"), 0).source is Source.REPORTED
 
 
 json_values = st.recursive(

@@ -8,8 +8,9 @@ import msgspec
 
 from headgate.core.body import open_body
 from headgate.core.chat import ChatRequest
+from headgate.core.embedding import EmbeddingRequest
 from headgate.core.ports import Call
-from headgate.endpoints import CHAT_COMPLETIONS
+from headgate.endpoints import CHAT_COMPLETIONS, EMBEDDINGS
 
 
 def chat_call(body: dict[str, Any] | bytes, upstream_model: str = "m") -> Call:
@@ -21,3 +22,12 @@ def chat_call(body: dict[str, Any] | bytes, upstream_model: str = "m") -> Call:
     options = request.stream_options
     wants_usage = options is not None and options.include_usage is True
     return Call(CHAT_COMPLETIONS, request, fields, request.stream is True, wants_usage, upstream_model)
+
+
+def embedding_call(body: dict[str, Any] | bytes, upstream_model: str = "m") -> Call:
+    """A checked request for vectors of the model `upstream_model`."""
+    if isinstance(body, dict):
+        body = {"model": "asked-for", "input": "hi", **body}
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    request, fields = open_body(data, EmbeddingRequest)
+    return Call(EMBEDDINGS, request, fields, False, False, upstream_model)

@@ -50,13 +50,15 @@ class UsageObject(msgspec.Struct, gc=False):
     completion_tokens: int | None = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
+    estimated: bool | None = None
+    """Ours: a dialect counted where the upstream had not, for clients that need the object."""
 
     def counted(self) -> Usage:
         """As a record; a count that is absent is 0 here, for the upstream did speak."""
         cached = self.prompt_tokens_details
         reasoning = self.completion_tokens_details
         return Usage(
-            Source.REPORTED,
+            Source.ESTIMATED if self.estimated else Source.REPORTED,
             _count(self.prompt_tokens),
             _count(cached.cached_tokens) if cached is not None else 0,
             _count(self.completion_tokens),

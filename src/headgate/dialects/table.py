@@ -10,6 +10,7 @@ from headgate.core.quirks import PLAIN, Quirks
 from headgate.dialects.anthropic import Anthropic
 from headgate.dialects.azure import Azure
 from headgate.dialects.bedrock import Bedrock
+from headgate.dialects.cohere import Cohere
 from headgate.dialects.gemini import Gemini
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
@@ -45,6 +46,8 @@ def make_dialect(
             return Gemini(drop_unsupported=drop_unsupported)
         case "bedrock":
             return Bedrock(drop_unsupported=drop_unsupported)
+        case "cohere":
+            return Cohere(drop_unsupported=drop_unsupported)
         case "azure":
             return Azure(api_version=api_version, quirks=quirks)
     raise ValueError(name)
