@@ -17,7 +17,9 @@ import msgspec
 import uvloop
 
 from headgate.admin.health import Health
+from headgate.backends.providers import trace_name
 from headgate.core.errors import HeadgateError, SettingsError, StoreError
+from headgate.core.observer import Reading
 from headgate.core.settings import Server as ServerSettings
 from headgate.core.settings import Settings
 from headgate.edge.asgi import bridge
@@ -31,6 +33,10 @@ from headgate.gateway.stream import Pace
 from headgate.store.folder import DataFolder
 from headgate.store.journal import FileJournal
 from headgate.store.keys import KeyTable, MasterKey
+from headgate.telemetry.metrics import Collector
+from headgate.telemetry.observer import Telemetry
+from headgate.telemetry.page import MetricsPage
+from headgate.telemetry.traces import check_traces
 
 log = logging.getLogger("headgate")
 
@@ -106,11 +112,14 @@ class Application:
 
     async def run(self, listening: Callable[[int], None]) -> None:
         """Serves until a signal says stop."""
+        settings = self._settings
+        self._telemetry = Telemetry(settings.log, settings.telemetry, _trace_names(settings))
         self._fleet = Fleet()
         try:
-            await self._serve(self._settings, listening)
+            await self._serve(settings, listening)
         finally:
             await self._fleet.stop()
+            self._telemetry.stop()
 
     async def _serve(self, settings: Settings, listening: Callable[[int], None]) -> None:
         self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
@@ -138,6 +147,8 @@ class Application:
             MODELS_RETRIEVE: partial(retrieve_model, self._gate),
         }
         health = bridge(Health(self._unready))
+        collector = Collector(self._telemetry.counters, self._read)
+        self._metrics = MetricsPage(collector, self._keys, public=self._settings.metrics.public)
         return [
             *(
                 Route(row.method, row.path, own.get(row) or self._gate.handler(row), row.body_limit_bytes)
@@ -145,6 +156,7 @@ class Application:
             ),
             Route("GET", "/healthz", health),
             Route("GET", "/readyz", health),
+            Route("GET", "/metrics", bridge(self._metrics)),
         ]
 
     async def _listen(self, settings: ServerSettings) -> tuple[str, int]:
@@ -161,6 +173,16 @@ class Application:
             return "stopping"
         return None
 
+    def _read(self) -> Reading:
+        """How the gate is doing now, for the metrics."""
+        journal = self._journal
+        return Reading(
+            connections=len(self._server.connections),
+            journal_open=journal.open_attempts,
+            journal_works=journal.writable,
+            journal_damage=len(journal.damage),
+        )
+
     def _reconfigure(self) -> None:
         """SIGHUP: takes the configuration anew; streams go on with what they began with."""
         try:
@@ -169,6 +191,7 @@ class Application:
             log.error("the operator's key stays as it was: %s", error)
         try:
             settings = self._reload()
+            check_traces(settings.telemetry)
             self._gate.models = self._fleet.arrange(settings)
         except HeadgateError as error:
             log.error("configuration not changed: %s", error)
@@ -176,6 +199,8 @@ class Application:
         self._fleet.start_eager()
         self._gate.pace = _pace(settings.server)
         self._server.configure(settings.server)
+        self._telemetry.configure(settings.log, settings.telemetry, _trace_names(settings))
+        self._metrics.public = settings.metrics.public
         self._settings = settings
         log.info("configuration reloaded")
 
@@ -219,6 +244,14 @@ def _no_password() -> str:
 
 def _pace(settings: ServerSettings) -> Pace:
     return Pace(settings.first_comment_ms, settings.comment_interval_ms)
+
+
+def _trace_names(settings: Settings) -> dict[str, str]:
+    """What traces call each upstream."""
+    names = {
+        upstream.name: trace_name(upstream.provider, upstream.dialect) for upstream in settings.upstreams
+    }
+    return names | {engine.name: engine.kind for engine in settings.engines}
 
 
 def _report(journal: FileJournal) -> None:

@@ -31,7 +31,7 @@ GATE = {"headgate.app", "headgate.edge", "headgate.gateway", "headgate.backends"
 LOADED = {
     "serve --help": {"asyncio", "ssl", "httptools", "xllamacpp", *GATE},
     "engine llamacpp --help": {"httptools", *GATE},
-    "serve": {"xllamacpp", "headgate.engines.llamacpp"},
+    "serve": {"xllamacpp", "headgate.engines.llamacpp", "opentelemetry"},
     "doctor": {"xllamacpp"},
 }
 """Commands, and what they may not load: help is quick, and engine and gate know nothing of each other."""

@@ -11,6 +11,21 @@ import msgspec
 
 from headgate.core.provider import Provider, Providers
 
+_TRACE_NAMES = {
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "xai": "x_ai",
+}
+"""Where OpenTelemetry's `gen_ai.provider.name` is another word than ours."""
+
+
+def trace_name(provider: str | None, dialect: str) -> str:
+    """What traces call an upstream: the service's name, or that of the format it speaks."""
+    name = provider or dialect
+    return _TRACE_NAMES.get(name, name)
+
 
 @cache
 def known_providers() -> Providers:

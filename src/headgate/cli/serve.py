@@ -29,14 +29,13 @@ def command(workers: int, data: Path | None, **options: Any) -> None:
             f"--workers {workers} needs shared counters (Redis/Valkey), which this version does not have; "
             "one process serves thousands of requests a second"
         )
-    import logging
-
     from headgate.app import serve as open_gate
     from headgate.configuration import load
+    from headgate.telemetry.log import configure as configure_log
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     sources = read_sources(**options)
     settings = load(sources)
+    configure_log(settings.log)
 
     def announce(announcement: Announcement) -> None:
         click.echo(greeting(settings, announcement))

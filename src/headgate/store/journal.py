@@ -158,6 +158,11 @@ class FileJournal:
         """How many attempts have no outcome yet."""
         return len(self._open)
 
+    @property
+    def writable(self) -> bool:
+        """Whether records can be written, as far as is known now."""
+        return self._upkeep.works
+
     async def flushed(self) -> None:
         """Returns when everything recorded before the call would outlive a power loss; raises StoreError.
 

@@ -79,6 +79,11 @@ class Upkeep:
         self._wake.set()
         self._thread.join()
 
+    @property
+    def works(self) -> bool:
+        """Nothing keeps records from being written: no failed sync, no full disk."""
+        return self.refusal is None and self._make_failed is None
+
     def want_spare(self) -> None:
         """Asks for the next segment to be made ahead."""
         self._wants_spare = True

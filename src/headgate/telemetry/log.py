@@ -93,7 +93,7 @@ class RequestLog:
         if not self._some.is_set():
             self._some.set()
 
-    def stop(self, limit_s: float = 5.0) -> None:
+    def stop(self, limit_s: float = 2.0) -> None:
         """Writes what waits, for so long at most, and ends the thread."""
         self._stopping = True
         self._some.set()

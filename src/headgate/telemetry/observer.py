@@ -6,7 +6,6 @@ On the hot path a request costs a handful of additions; lines and spans are writ
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from headgate.telemetry.counters import Counters, Series
 from headgate.telemetry.lag import LagWatch
 from headgate.telemetry.lines import Line
 from headgate.telemetry.log import STDERR, RequestLog, is_json
-from headgate.telemetry.traces import Traces, is_configured
+from headgate.telemetry.traces import Traces, check_traces
 
 _OUTCOMES = {outcome: outcome.name.lower() for outcome in Outcome}
 _SOURCES = {Source.REPORTED: "reported", Source.ESTIMATED: "estimated", Source.PARTIAL: "partial"}
@@ -59,8 +58,7 @@ class Telemetry:
 
     def configure(self, log: Log, traces: TraceSettings, providers: Mapping[str, str]) -> None:
         """Takes new settings; what they leave as it was goes on; or raises SettingsError."""
-        sampler = context.make_sampler(traces.sample_percent, os.environ)
-        wanted = is_configured(traces, os.environ)
+        wanted, sampler = check_traces(traces)
         before, self._settings = self._settings, (log, traces)
         if before is None or before[1] != traces:
             old, self._traces = self._traces, Traces(traces, providers, self.counters) if wanted else None

@@ -9,11 +9,13 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from headgate import __version__
 from headgate.core.errors import SettingsError
+from headgate.telemetry.context import Sampler, make_sampler
 from headgate.telemetry.counters import Counters
 
 if TYPE_CHECKING:
@@ -49,23 +51,32 @@ def is_configured(settings: Telemetry, environment: Mapping[str, str]) -> bool:
     return True
 
 
+def check_traces(settings: Telemetry) -> tuple[bool, Sampler]:
+    """Whether traces are wanted, and of which requests; raises SettingsError for what cannot be had."""
+    sampler = make_sampler(settings.sample_percent, os.environ)
+    wanted = is_configured(settings, os.environ)
+    if wanted and not _is_installed():
+        raise SettingsError("traces: OpenTelemetry is not installed: pip install 'headgate[traces]'")
+    return wanted, sampler
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
+
+
 class Traces:
     """Exports the spans of finished requests until it is stopped."""
 
     def __init__(self, settings: Telemetry, providers: Mapping[str, str], counters: Counters) -> None:
-        """Raises SettingsError when OpenTelemetry is not installed."""
-        try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 -- only where on
-                OTLPSpanExporter,
-            )
-            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-            from headgate.telemetry.spans import SpanMaker  # noqa: PLC0415
-        except ImportError:
-            raise SettingsError(
-                "telemetry.otlp_endpoint: OpenTelemetry is not installed: pip install 'headgate[traces]'"
-            ) from None
+        from headgate.telemetry.spans import SpanMaker
+
         named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get(
             "OTEL_RESOURCE_ATTRIBUTES", ""
         )
@@ -98,7 +109,7 @@ class Traces:
         """Sends what waits and ends, without being waited for."""
         self._waiting.put(None)
 
-    def stop(self, limit_s: float = 5.0) -> None:
+    def stop(self, limit_s: float = 2.0) -> None:
         """Sends what waits, for so long at most."""
         self.stop_soon()
         self._thread.join(limit_s)
