@@ -1,0 +1,1 @@
+"""starter-image: draws a coloured shape from words, and changes a picture of one."""

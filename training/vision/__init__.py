@@ -1,0 +1,1 @@
+"""starter-vision: an eye for starter-chat."""
