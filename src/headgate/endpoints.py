@@ -9,6 +9,7 @@ from headgate.core.chat import ChatRequest
 from headgate.core.completion import CompletionRequest
 from headgate.core.embedding import EmbeddingRequest
 from headgate.core.endpoint import Endpoint
+from headgate.core.speech import SpeechRequest
 
 MEBIBYTE = 1024 * 1024
 
@@ -54,6 +55,21 @@ EMBEDDINGS = Endpoint(
     capability="embeddings",
     request=EmbeddingRequest,
     body_limit_bytes=EMBEDDINGS_BODY_LIMIT_BYTES,
+)
+
+# 4,096 characters twice, each of them escaped.
+SPEECH_BODY_LIMIT_BYTES = MEBIBYTE
+
+SPEECH = Endpoint(
+    name="audio.speech",
+    method="POST",
+    path="/v1/audio/speech",
+    scope="audio.speech",
+    summary="Read a text aloud.",
+    capability="speech",
+    request=SpeechRequest,
+    body_limit_bytes=SPEECH_BODY_LIMIT_BYTES,
+    streams=True,
 )
 
 MODELS_LIST = Endpoint(

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from headgate.cli import commands
-from headgate.engines import embed, llamacpp
+from headgate.engines import embed, llamacpp, speech
 from tests.structure.pages import read, rows, section
 
 PAGE = read("cli.md")
@@ -27,6 +27,7 @@ def every_command(command: click.Command, name: str) -> Iterator[tuple[str, clic
 COMMANDS = dict(every_command(commands, "headgate"))
 COMMANDS["headgate engine llamacpp"] = llamacpp.command
 COMMANDS["headgate engine embed"] = embed.command
+COMMANDS["headgate engine speech"] = speech.command
 """An engine is a program of its own: `headgate engine` hands it the rest of the line."""
 
 

@@ -257,9 +257,7 @@ def _layer(graph: _Graph, encoder: Encoder, index: int, hidden: str) -> str:
     return _add_and_norm(graph, encoder, narrow, hidden, name["norm2"], name["narrow"], f"{at}.second")
 
 
-def _add_and_norm(
-    graph: _Graph, encoder: Encoder, new: str, old: str, norm: str, dense: str, at: str
-) -> str:
+def _add_and_norm(graph: _Graph, encoder: Encoder, new: str, old: str, norm: str, dense: str, at: str) -> str:
     inputs = [new, old, *graph.norm(norm, at), graph.bias(dense, at)]
     return graph.add(
         "SkipLayerNormalization", inputs, f"{at}.out", domain="com.microsoft", epsilon=encoder.layer_norm_eps

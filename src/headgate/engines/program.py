@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from headgate.core import violation
 from headgate.core.errors import NotFound, QueueFull, Unauthorized
 from headgate.core.ports import Exchange
 from headgate.engines.place import Place, end_with_parent, make_way
@@ -137,6 +138,29 @@ def check_model(name: str, options: Options) -> None:
         raise NotFound(f"The model `{name[:64]}` does not exist here.", code="model_not_found")
 
 
+class Outflow:
+    """A reply that is sent while it is made: waits while its reader does not keep up."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def write(self, data: bytes) -> None:
+        """Sends a piece; returns when the reader has taken most of what was sent."""
+        self._exchange.throttle(self)
+        self._exchange.write(data)
+        await self._open.wait()
+
+    def pause(self) -> None:
+        """The reader is slow."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """The reader has caught up."""
+        self._open.set()
+
+
 class Worker:
     """One thread for work that may not be done by two at once, or would only get in its own way."""
 
@@ -151,8 +175,6 @@ class Worker:
 
 def one_of(param: str, value: str, known: Sequence[str]) -> None:
     """Raises InvalidField, in OpenAI's words, when a value is none of those that are known."""
-    from headgate.core import violation
-
     if value not in known:
         *most, last = [f"'{word}'" for word in known]
         listed = f"{', '.join(most)} and {last}" if most else last
