@@ -54,7 +54,8 @@ def write_voice(folder: Path, speakers: int = 3) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     facts = {
         "model_type": "vits", "comment": "tests", "language": "English",
-        "frontend": "characters", "add_blank": 0, "n_speakers": speakers, "sample_rate": RATE, "punctuation": ". , ! ?", "use_eos_bos": 0,
+        "frontend": "characters", "add_blank": 0, "n_speakers": speakers, "sample_rate": RATE,
+        "punctuation": ". , ! ?", "use_eos_bos": 0,
         "bos_id": 1, "eos_id": 2, "blank_id": 0, "pad_id": 0,
     }  # fmt: skip
     helper.set_model_props(model, {name: str(value) for name, value in facts.items()})
