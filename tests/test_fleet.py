@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.openai import OpenAI
 from headgate.endpoints import CHAT_COMPLETIONS
 from headgate.fleet import Fleet
-from headgate.gateway.route import Models
+from headgate.gateway.route import Models, plan_for
 from tests.backends.scripted import Line, scripted, until
 from tests.conftest import run
 from tests.models.bigram import write_bigram
@@ -198,6 +199,90 @@ def test_max_in_flight_is_per_upstream() -> None:
             models.targets["a"].upstream.leave()
             models.targets["b"].upstream.enter()
             models.targets["b"].upstream.leave()
+
+    run(main())
+
+
+def test_a_reload_keeps_the_health_of_what_did_not_change() -> None:
+    async def main() -> None:
+        async with fleet() as made:
+            before = made.arrange(settings(far("one", "m"), far("two", "m")))
+            [one, two] = plan_for(before, "m").targets
+            for target in (one, two):
+                target.health.rest(asyncio.get_running_loop().time(), 60_000)
+            after = made.arrange(
+                settings(far("one", "m"), far("two", "m", idle_timeout_ms=7), far("three", "m"))
+            )
+            assert [target.health.fit for target in plan_for(after, "m").targets] == [False, True, True]
+
+    run(main())
+
+
+def test_several_keys_are_asked_in_turn() -> None:
+    seen = []
+
+    async def script(line: Line) -> None:
+        while True:
+            found = re.search(rb"authorization: Bearer (\S+)", await line.request())
+            seen.append(found[1] if found else b"")
+            await line.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    async def main() -> None:
+        async with scripted(script) as upstream, fleet() as made:
+            keys = tuple(Secret(f"sk-{name}", origin="env:K") for name in ("one", "two"))
+            models = made.arrange(settings(far(base_url=f"http://127.0.0.1:{upstream.port}", api_keys=keys)))
+            for _ in range(3):
+                await ask(models)
+            [status] = models.statuses(asyncio.get_running_loop().time())
+            assert status.keys == 2
+
+    run(main())
+    assert seen == [b"sk-one", b"sk-two", b"sk-one"]
+
+
+def test_models_are_found_where_they_are_wanted_and_looked_for_again() -> None:
+    lists = [[], ["m"], ["m", "org/n"]]
+    asked: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        while True:
+            asked.append(await line.request())
+            names = lists[0] if len(lists) == 1 else lists.pop(0)
+            body = json.dumps({"data": [{"id": name} for name in names]}).encode()
+            await line.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def main() -> None:
+        async with scripted(script) as upstream, fleet() as made:
+            told: list[Models] = []
+            made.on_change = told.append
+            wanted = far(
+                "far",
+                "*",
+                base_url=f"http://127.0.0.1:{upstream.port}/v1",
+                discover=True,
+                discover_interval_ms=1,
+            )
+            models = made.arrange(settings(wanted, far("other", "o")))
+            assert list(models.plans) == ["o"], "a start waits for nobody"
+            await until(lambda: len(told) == 3)
+            assert [sorted(one.plans) for one in told] == [["o"], ["m", "o"], ["m", "o", "org/n"]]
+            kept = made.arrange(settings(wanted, far("third", "t")))
+            assert sorted(kept.plans) == ["m", "org/n", "t"]
+            assert made.arrange(settings(far("third", "t"))).plans.keys() == {"t"}
+            count = len(asked)
+            await upstream.ended()
+            assert len(asked) <= count + 1, "nobody asks any more"
+
+    run(main())
+    assert asked[0].startswith(b"GET /v1/models HTTP/1.1")
+
+
+def test_what_has_no_list_of_models_is_not_asked_for_one() -> None:
+    async def main() -> None:
+        async with fleet() as made:
+            wanted = far("cloud", "*", dialect="azure", discover=True)
+            with pytest.raises(SettingsError, match=r'upstream "cloud": `discover` means nothing'):
+                made.arrange(settings(wanted))
 
     run(main())
 

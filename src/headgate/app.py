@@ -29,7 +29,9 @@ from headgate.endpoints import ENDPOINTS, MODELS_LIST, MODELS_RETRIEVE
 from headgate.fleet import Fleet
 from headgate.gateway.list import list_models, retrieve_model
 from headgate.gateway.pipeline import Gate
+from headgate.gateway.route import Models
 from headgate.gateway.stream import Pace
+from headgate.store.books import Books
 from headgate.store.folder import DataFolder
 from headgate.store.journal import FileJournal
 from headgate.store.keys import KeyTable, MasterKey
@@ -123,6 +125,7 @@ class Application:
 
     async def _serve(self, settings: Settings, listening: Callable[[int], None]) -> None:
         self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
+        self._fleet.on_change = self._take_models
         self._server = Server(Routes(self._routes()), settings.server)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -182,6 +185,10 @@ class Application:
             journal_works=journal.writable,
             journal_damage=len(journal.damage),
         )
+
+    def _take_models(self, models: Models) -> None:
+        """An upstream has other models than before."""
+        self._gate.models = models
 
     def _reconfigure(self) -> None:
         """SIGHUP: takes the configuration anew; streams go on with what they began with."""

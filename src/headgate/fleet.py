@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from headgate.backends.connect import tls_context
+from headgate.backends.credentials import KeyedUpstream, Keyring
+from headgate.backends.discover import PATHS, watch
 from headgate.backends.pool import Limits, Pool
 from headgate.backends.proxy import proxy_for
 from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
@@ -25,7 +29,9 @@ from headgate.dialects.openai import bearer
 from headgate.dialects.table import make_dialect
 from headgate.engines.gguf import inspect_model
 from headgate.engines.supervise import Engine
-from headgate.gateway.route import Models, Target
+from headgate.gateway.places import Places
+from headgate.gateway.plan import Planner, Source
+from headgate.gateway.route import Models
 
 OWN = "headgate"
 """Who owns the models that run on embedded engines, in the list of models."""
@@ -39,6 +45,12 @@ class Member(msgspec.Struct, frozen=True):
     upstream: RemoteUpstream
     pool: Pool
     engine: Engine | None = None
+    places: Places | None = None
+    """How many requests it takes at once, and its queue; None without a bound."""
+    keyring: Keyring | None = None
+    """Where it has several keys."""
+    lists: Place | None = None
+    """Where it is asked for its models; None when it is not."""
 
     async def leave(self) -> None:
         """Ends it when its last request is through."""
@@ -59,6 +71,14 @@ class Fleet:
         self._members: list[Member] = []
         self._started_s = int(time.time())
         self._leaving: dict[asyncio.Task[None], Member] = {}
+        self._planner = Planner()
+        self._settings = Settings()
+        self._known: dict[str, tuple[str, ...]] = {}
+        """What upstreams say they have, by their names."""
+        self._watches: dict[str, tuple[object, asyncio.Task[None]]] = {}
+        """Who asks them, and for what."""
+        self.on_change: Callable[[Models], None] = _nobody_listens
+        """Called with a new table when an upstream has other models than before."""
 
     def arrange(self, settings: Settings) -> Models:
         """The table of models for these settings; what did not change keeps its process and its connections.
@@ -67,13 +87,18 @@ class Fleet:
         """
         members: list[Member] = []
         try:
-            targets = self._targets(settings, members)
+            members.extend(
+                self._member(msgspec.structs.replace(upstream, models=())) for upstream in settings.upstreams
+            )
+            members.extend(self._member(engine) for engine in settings.engines)
         except SettingsError:
             self._let_go(members, keep=self._members)
             raise
         self._let_go(self._members, keep=members)
         self._members = members
-        return Models(targets)
+        self._settings = settings
+        self._watch()
+        return self._models()
 
     def start_eager(self) -> None:
         """Starts the engines that are not to wait for their first request."""
@@ -85,27 +110,50 @@ class Fleet:
     async def stop(self) -> None:
         """Closes every connection and stops every engine, whoever still uses them."""
         leaving = dict(self._leaving)
-        for task in leaving:
+        for task in (*leaving, *(task for _, task in self._watches.values())):
             task.cancel()
         await asyncio.gather(*(member.stop() for member in (*self._members, *leaving.values())))
 
-    def _targets(self, settings: Settings, members: list[Member]) -> dict[str, Target]:
-        """Every name that clients may use; the members that serve them are added to `members`."""
-        targets: dict[str, Target] = {}
-        for wanted in settings.upstreams:
-            member = self._member(msgspec.structs.replace(wanted, models=()))
-            members.append(member)
-            for model in wanted.models:
-                targets[model.name] = Target(
-                    model.name, member.upstream, model.sent_as, self._started_s, wanted.name
+    def _models(self) -> Models:
+        """The table of models, as far as upstreams have said what they have."""
+        sources = {
+            member.upstream.name: Source(
+                upstream=member.upstream,
+                owner=OWN if member.engine is not None else member.upstream.name,
+                created_s=self._started_s,
+                places=member.places,
+                keyring=member.keyring,
+                prefill=_prefill(member.settings),
+                models=self._known.get(member.upstream.name),
+            )
+            for member in self._members
+        }
+        return self._planner.models(self._settings, sources)
+
+    def _watch(self) -> None:
+        """Asks the upstreams for their models that want to be asked, and no others."""
+        wanted = {member.upstream.name: member for member in self._members if member.lists is not None}
+        for name, (asked, task) in [*self._watches.items()]:
+            if name not in wanted or wanted[name].lists is not asked:
+                task.cancel()
+                del self._watches[name]
+                self._known.pop(name, None)
+        for name, member in wanted.items():
+            if name not in self._watches:
+                assert isinstance(member.settings, UpstreamSettings)
+                assert member.lists is not None
+                watching = watch(
+                    name,
+                    member.lists,
+                    PATHS[member.settings.dialect],
+                    member.settings.discover_interval_ms,
+                    partial(self._found, name),
                 )
-        for engine in settings.engines:
-            member = self._member(engine)
-            members.append(member)
-            targets[engine.name] = Target(engine.name, member.upstream, engine.name, self._started_s, OWN)
-        for alias, name in settings.aliases.items():
-            targets[alias] = targets[name]
-        return targets
+                self._watches[name] = (member.lists, asyncio.get_running_loop().create_task(watching))
+
+    def _found(self, name: str, models: tuple[str, ...]) -> None:
+        self._known[name] = models
+        self.on_change(self._models())
 
     def _let_go(self, members: list[Member], *, keep: list[Member]) -> None:
         for member in members:
@@ -132,21 +180,37 @@ def _remote(settings: UpstreamSettings) -> Member:
     pool = Pool(address, limits=limits, proxy=proxy_for(address, os.environ), tls=tls)
     headers = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
     dialect = _dialect(settings, headers)
-    if settings.api_key is not None:
-        key = settings.api_key.reveal()
-        headers[:0] = bearer(key) if settings.bearer else dialect.credentials(key)
+    keys = settings.api_keys or ((settings.api_key,) if settings.api_key is not None else ())
+    speak = bearer if settings.bearer else dialect.credentials
+    credentials = [speak(key.reveal()) for key in keys]
     query = [(name, value.reveal()) for name, value in settings.query.items()]
-    upstream = RemoteUpstream(
-        settings.name,
-        dialect,
-        Place(pool, address, headers, query),
-        settings.max_in_flight,
+    bound = settings.max_in_flight
+    each = [Place(pool, address, [*one, *headers], query) for one in credentials or [()]]
+    keyring, upstream = None, RemoteUpstream(settings.name, dialect, each[0], bound)
+    if len(each) > 1:
+        upstream = keyed = KeyedUpstream(settings.name, dialect, each, bound)
+        keyring = keyed.keyring
+    places = Places(bound, settings.queue, settings.queue_timeout_ms) if bound is not None else None
+    return Member(
+        settings, upstream, pool, places=places, keyring=keyring, lists=each[0] if settings.discover else None
     )
-    return Member(settings, upstream, pool)
+
+
+def _prefill(settings: UpstreamSettings | EngineSettings) -> str | None:
+    """How an upstream is asked to go on with an answer that was begun, as far as its settings tell."""
+    if isinstance(settings, EngineSettings):
+        return "continue_final_message" if settings.kind == "llamacpp" else None
+    return "continue_final_message" if settings.dialect == "llamacpp" else settings.quirks.prefill
+
+
+def _nobody_listens(_: Models) -> None:
+    """A change that nobody wants to know of."""
 
 
 def _dialect(settings: UpstreamSettings, headers: Headers) -> Dialect:
     try:
+        if settings.discover and settings.dialect not in PATHS:
+            raise SettingsError(f'`discover` means nothing to the dialect "{settings.dialect}"')
         return make_dialect(
             settings.dialect,
             headers=headers,
@@ -165,7 +229,7 @@ def _embedded(settings: EngineSettings) -> Member:
     pool = Pool(address)
     place = Place(pool, address, engine.address.headers)
     upstream = EngineUpstream(settings.name, dialect, place, engine, settings.slots + settings.queue)
-    return Member(settings, upstream, pool, engine)
+    return Member(settings, upstream, pool, engine, Places(settings.slots + settings.queue))
 
 
 _SKILLS = {"embed": ("embeddings",), "speech": ("speech",), "transcribe": ("transcription", "translation")}

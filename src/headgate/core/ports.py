@@ -167,6 +167,8 @@ class Outgoing(msgspec.Struct):
     """How its streamed reply is written; None for server-sent events."""
     mended: Pieces | None = None
     """What is sent in place of `body`, where that was made of an abridged one. No dialect sets it."""
+    key: int = 0
+    """With which of the upstream's keys it was sent; set by the upstream."""
 
 
 class Dialect(Protocol):
@@ -281,6 +283,18 @@ class Upstream(Protocol):
 
     def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Awaitable[Reply]:
         """Sends one request; errors as in `Pool.send`, and ApiError when the upstream cannot be started."""
+        ...
+
+
+class Keyring(Protocol):
+    """Several keys of one upstream; `Outgoing.key` says with which of them a request was sent."""
+
+    def rest(self, key: int, now_s: float, rest_ms: int) -> bool:
+        """Leaves one alone for a while; whether another one is at hand."""
+        ...
+
+    def at_hand(self, now_s: float) -> int:
+        """How many are not resting."""
         ...
 
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 import msgspec
 
 from headgate.core.errors import ApiError, BadRequest, RateLimited, UpstreamUnavailable
-from headgate.core.ports import Upstream
+from headgate.core.ports import Keyring, Upstream
 from headgate.core.settings_routing import Routing, Traits
 from headgate.gateway.health import Condition, TargetHealth
 from headgate.gateway.places import Places, queue_full
@@ -39,8 +39,10 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     health: TargetHealth = msgspec.field(default_factory=TargetHealth)
     places: tuple[Places, ...] = ()
     """Where it takes a place: the target's own, the upstream's."""
-    prefill: bool = False
-    """It goes on with an answer that another one began."""
+    prefill: str | None = None
+    """How it is asked to go on with an answer that another one began (`core.quirks`); None if it does not."""
+    keyring: Keyring | None = None
+    """Where its upstream has several keys."""
     guessed: bool = False
     """Its name came out of a `*`: the upstream may not know it."""
 

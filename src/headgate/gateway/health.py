@@ -92,6 +92,13 @@ class TargetHealth:
         self._bucket_ends_s = 0.0
         self._old: deque[_Bucket] = deque(maxlen=BUCKETS - 1)
 
+    def obey(self, rules: HealthRules) -> None:
+        """Takes new rules; what is known stays known, and is judged by them from now on."""
+        if rules.window_ms != self._rules.window_ms:
+            self._bucket_s = rules.window_ms / 1000 / BUCKETS
+            self._bucket_ends_s = 0.0
+        self._rules = rules
+
     # --- asked ----------------------------------------------------------------------------------------
 
     def condition(self, now_s: float) -> Condition:
