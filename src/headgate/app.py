@@ -68,6 +68,7 @@ def serve(
     data_folder: Path,
     master_key: str | None,
     *,
+    database_url: str | None = None,
     announce: Callable[[Announcement], None],
     reload: Callable[[], Settings],
 ) -> None:
@@ -82,14 +83,18 @@ def serve(
             _report(journal)
             keys = KeyTable()
             master = MasterKey(folder.path, keys)
+            books = Books.open(folder.path, database_url, keys, settings.ledger)
 
             def listening(port: int) -> None:
                 # Only now: a key made by a start that fails would never be shown.
                 announce(Announcement(port, master.load(master_key)))
 
-            application = Application(settings, keys, master, journal, reload)
-            _spare_the_collector()
-            uvloop.run(application.run(listening))
+            try:
+                application = Application(settings, keys, master, journal, books, reload)
+                _spare_the_collector()
+                uvloop.run(application.run(listening))
+            finally:
+                books.close()
         finally:
             journal.stop()
 
@@ -103,8 +108,10 @@ class Application:
         keys: KeyTable,
         master: MasterKey,
         journal: FileJournal,
+        books: Books,
         reload: Callable[[], Settings],
     ) -> None:
+        self._books = books
         self._settings = settings
         self._keys = keys
         self._master = master
@@ -118,9 +125,11 @@ class Application:
         self._telemetry = Telemetry(settings.log, settings.telemetry, _trace_names(settings))
         self._fleet = Fleet()
         try:
+            await self._books.start()
             await self._serve(settings, listening)
         finally:
             await self._fleet.stop()
+            await self._books.stop()
             self._telemetry.stop()
 
     async def _serve(self, settings: Settings, listening: Callable[[int], None]) -> None:
@@ -206,6 +215,7 @@ class Application:
         self._fleet.start_eager()
         self._gate.pace = _pace(settings.server)
         self._server.configure(settings.server)
+        self._books.configure(settings.ledger)
         self._telemetry.configure(settings.log, settings.telemetry, _trace_names(settings))
         self._metrics.public = settings.metrics.public
         self._settings = settings

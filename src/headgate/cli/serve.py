@@ -44,6 +44,7 @@ def command(workers: int, data: Path | None, **options: Any) -> None:
         settings,
         data_folder(data),
         os.environ.get("HEADGATE_MASTER_KEY") or None,
+        database_url=os.environ.get("HEADGATE_DATABASE_URL") or None,
         announce=announce,
         reload=lambda: load(sources),
     )

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from headgate.core.access import EVERYTHING, Access
 from headgate.core.accounting import FREE, NOTHING_HELD, Charge, Held
 from headgate.core.cut import Pieces
 from headgate.core.endpoint import Endpoint
@@ -381,6 +382,8 @@ class Principal(msgspec.Struct, frozen=True):
     accounts: tuple[Account, ...] = ()
     """The key's own and its team's: whose limits, budgets and balance a request is held against. The price's
     multiplier is the last one's. A change makes a new Principal: plans are kept by its identity."""
+    access: Access = EVERYTHING
+    """What it may be used for."""
 
 
 class Keys(Protocol):

@@ -14,6 +14,7 @@ from msgspec import Meta
 from headgate.core.quirks import Quirks
 from headgate.core.secret import MaybeSecret, Secret
 from headgate.core.settings_kinds import HOUR_MS, MINUTE_MS, Milliseconds, ModelName, Name
+from headgate.core.settings_ledger import LedgerSettings
 from headgate.core.settings_routing import Health, Model, ModelTarget, NamedModel, Routing, target_of
 from headgate.core.settings_telemetry import Log, Metrics, Telemetry
 
@@ -216,6 +217,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     server: Server = Server()
     journal: JournalSettings = JournalSettings()
+    ledger: LedgerSettings = LedgerSettings()
     log: Log = Log()
     metrics: Metrics = Metrics()
     telemetry: Telemetry = Telemetry()

@@ -37,9 +37,12 @@ class _Stored(msgspec.Struct, frozen=True):
     created_ms: int
 
 
-_Entry = tuple[bytes, Principal | None]
+FOR_EVER_MS = 2**63
+"""An end that no clock reaches."""
 
-_NOBODY: _Entry = (bytes(32), None)
+_Entry = tuple[bytes, Principal | None, int]
+
+_NOBODY: _Entry = (bytes(32), None, FOR_EVER_MS)
 """What a wrong token is compared with, so that it takes the same steps as a right one."""
 
 
@@ -48,16 +51,21 @@ class KeyTable:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}
+        self.now_ms = 0
+        """Unix time, as coarse as whoever owns the table sets it: a key ends that much late."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def find(self, token: bytes) -> Principal | None:
         """The holder of a bearer token, or None; takes the same time for any wrong token of one length."""
         digest = hashlib.sha256(token).digest()
-        kept, holder = self._entries.get(digest, _NOBODY)
-        return holder if compare_digest(kept, digest) else None
+        kept, holder, end_ms = self._entries.get(digest, _NOBODY)
+        return holder if compare_digest(kept, digest) and self.now_ms < end_ms else None
 
-    def put(self, digest: bytes, holder: Principal) -> None:
-        """Lets in whoever brings the key with this SHA-256."""
-        self._entries[digest] = (digest, holder)
+    def put(self, digest: bytes, holder: Principal, end_ms: int | None = None) -> None:
+        """Lets in whoever brings the key with this SHA-256, until a time if there is one."""
+        self._entries[digest] = (digest, holder, FOR_EVER_MS if end_ms is None else end_ms)
 
     def drop(self, digest: bytes) -> None:
         """Lets that key in no more."""
@@ -128,6 +136,14 @@ def make_key() -> str:
     return body + _checksum(body)
 
 
+def is_mistyped(token: bytes) -> bool:
+    """Whether a token begins like a key made here and cannot be one: told without looking any up."""
+    if not token.startswith(PREFIX.encode()):
+        return False
+    text = token.decode("ascii", "replace")
+    return text[-_CHECKSUM_CHARACTERS:] != _checksum(text[:-_CHECKSUM_CHARACTERS])
+
+
 def hash_key(key: str) -> bytes:
     """The full SHA-256 of a key. Not a slow hash: 256 random bits cannot be searched, and requests pay."""
     return hashlib.sha256(key.encode()).digest()
@@ -143,7 +159,7 @@ def check_key(key: str) -> str:
         raise SettingsError(
             "HEADGATE_MASTER_KEY has a space, a line end or a character outside ASCII: no header carries it"
         )
-    if key.startswith(PREFIX) and key[-_CHECKSUM_CHARACTERS:] != _checksum(key[:-_CHECKSUM_CHARACTERS]):
+    if is_mistyped(key.encode()):
         raise SettingsError(
             f"HEADGATE_MASTER_KEY starts like a key made here ({PREFIX}) but is mistyped or cut"
         )
