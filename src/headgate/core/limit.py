@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,9 @@ from headgate.core.money import ONE, Ratio
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
+
+LONGEST_USER = 64
+"""As long as a hash."""
 
 Period = Literal["once", "day", "week", "month"]
 
@@ -128,13 +132,20 @@ def meters(accounts: tuple[Account, ...], model: str, of_model: Limits, user: st
             if fits(pattern, model):
                 found += _of_limits(f"{account.id}/model:{pattern}", limits)
         if user and account.user_limits != NO_LIMITS:
-            found += _of_limits(f"{account.id}/user:{user}", account.user_limits)
+            found += _of_limits(f"{account.id}/user:{_short(user)}", account.user_limits)
         for budget in account.budgets:
             kind = "" if budget.hard else "/soft"
             found.append(Fund(f"{account.id}/{budget.period}{kind}", account.id, budget))
         if account.prepaid:
             found.append(Fund(f"{account.id}/balance", account.id, None))
     return tuple(found)
+
+
+def _short(user: str) -> str:
+    """A name for counters: clients may send any text, and a long one is kept as its hash."""
+    if len(user) <= LONGEST_USER:
+        return user
+    return sha256(user.encode()).hexdigest()
 
 
 def _of_limits(account: str, limits: Limits) -> Iterator[Meter]:
