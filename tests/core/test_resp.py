@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_replies_are_whole_however_they_arrive(replies: list[Reply], cuts: list[
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     parser = ReplyParser()
     found: list[Reply] = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         found += parser.feed(data[start:end])
     assert found == replies
 
