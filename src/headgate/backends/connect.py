@@ -13,6 +13,8 @@ import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from headgate.backends.connection import Connection
 from headgate.backends.dial import dial
 from headgate.backends.proxy import Proxy
@@ -46,10 +48,13 @@ async def connect(
     proxy: Proxy | None,
     tls: ssl.SSLContext | None,
     timeout_ms: int,
+    pinned: str = "",
 ) -> Connection:
     """Opens a connection within a time limit that covers names, TCP, the tunnel and TLS together.
 
-    Raises ConnectFailed and UpstreamTimeout; what was half open is closed, also when it is cancelled.
+    It goes to the IP address `pinned`, where one is given, without a look-up; a certificate is still held
+    against the address's name. Raises ConnectFailed and UpstreamTimeout; what was half open is closed, also
+    when it is cancelled.
     """
     try:
         async with asyncio.timeout(timeout_ms / 1000):
@@ -57,9 +62,9 @@ async def connect(
                 loop = asyncio.get_running_loop()
                 _, connection = await loop.create_unix_connection(make, address.socket_path)
             elif proxy is not None:
-                connection = await _through(proxy, address, make, tls)
+                connection = await _through(proxy, address, make, tls, pinned)
             else:
-                _, connection = await _tcp(address.host, address.port, make, tls)
+                _, connection = await _tcp(pinned or address.host, address.port, make, tls, address.host)
     except TimeoutError as error:
         raise UpstreamTimeout("connect") from error
     except OSError as error:
@@ -70,12 +75,12 @@ async def connect(
 
 
 async def _tcp(
-    host: str, port: int, make: Callable[[], Made], tls: ssl.SSLContext | None = None
+    host: str, port: int, make: Callable[[], Made], tls: ssl.SSLContext | None = None, name: str = ""
 ) -> tuple[asyncio.Transport, Made]:
     loop = asyncio.get_running_loop()
     raw = await dial(host, port)
     try:
-        return await loop.create_connection(make, sock=raw, ssl=tls, server_hostname=host if tls else None)
+        return await loop.create_connection(make, sock=raw, ssl=tls, server_hostname=name if tls else None)
     except BaseException:
         # The loop owns the descriptor by now, and closes it. uvloop before 0.23 left it with the socket too:
         # at its end that would close whatever has got the same number in the meantime.
@@ -84,13 +89,14 @@ async def _tcp(
 
 
 async def _through(
-    proxy: Proxy, address: Address, make: Callable[[], Connection], tls: ssl.SSLContext | None
+    proxy: Proxy, address: Address, make: Callable[[], Connection], tls: ssl.SSLContext | None, pinned: str
 ) -> Connection:
     """A tunnel through a proxy, and TLS inside it where the address asks for it."""
     loop = asyncio.get_running_loop()
     transport, tunnel = await _tcp(proxy.host, proxy.port, Tunnel)
     try:
-        await tunnel.open(address.host_and_port, proxy.authorization)
+        there = msgspec.structs.replace(address, host=pinned) if pinned else address
+        await tunnel.open(there.host_and_port, proxy.authorization)
         connection = make()
         connection.connection_made(transport)
         if tls is None:

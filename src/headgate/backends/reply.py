@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from headgate.core.errors import ConnectionLost, UpstreamGarbage
+from headgate.core.errors import ConnectionLost, UpstreamTooLong
 from headgate.core.ports import Headers
 
 WAITING_LIMIT_BYTES = 256 * 1024
@@ -121,7 +121,7 @@ class Reply:
             self.on_bytes = None
 
     async def read(self, limit_bytes: int) -> bytes:
-        """The rest of the body; raises UpstreamGarbage when it is longer than the limit."""
+        """The rest of the body; raises UpstreamTooLong when it is longer than the limit."""
         if self.complete and self._waiting_bytes <= limit_bytes:
             return self.take()
         pieces: list[bytes] = []
@@ -131,7 +131,7 @@ class Reply:
             nonlocal room
             room -= len(data)
             if room < 0:
-                raise UpstreamGarbage("body: longer than it may be")
+                raise UpstreamTooLong("body: longer than it may be")
             pieces.append(data)
 
         await self.pump(collect)

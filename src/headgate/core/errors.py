@@ -12,6 +12,7 @@ HeadgateError
 │   ├── ConnectionLost           ended early; `answered` tells whether any byte had come
 │   ├── UpstreamTimeout          `phase` tells which of connect, first byte, idle ran out
 │   └── UpstreamGarbage          not HTTP, or HTTP cut short
+│       └── UpstreamTooLong      a body over the limit that its reader set
 └── ApiError                     what a client is told
     ├── BadRequest 400           ── InvalidField (names the field)
     ├── Unauthorized 401
@@ -91,6 +92,10 @@ class UpstreamTimeout(UpstreamError):
 
 class UpstreamGarbage(UpstreamError):
     """The upstream did not speak HTTP, or broke off inside a message."""
+
+
+class UpstreamTooLong(UpstreamGarbage):
+    """A body is longer than whoever reads it allows."""
 
 
 class ErrorDetail(msgspec.Struct):

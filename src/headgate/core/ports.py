@@ -16,6 +16,7 @@ from headgate.core.accounting import FREE, NOTHING_HELD, Charge, Held
 from headgate.core.cut import Pieces
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError
+from headgate.core.outside import Place
 from headgate.core.limit import Account
 from headgate.core.usage import Usage
 
@@ -104,6 +105,9 @@ class Call(msgspec.Struct):
     copied to. A dialect that has to read it raises `core.cut.WholeBodyNeeded`."""
     request_id: str = ""
     """The exchange's own, for replies of upstreams that give none an id; empty outside of an exchange."""
+    host: Callable[[str, str], str] | None = None
+    """Keeps a picture that a reply draws, given its media type and base64, and returns the URL under which
+    it can be had; it must not block. Without it pictures come as data URLs."""
 
 
 class Splitter(Protocol):
@@ -223,7 +227,7 @@ class Reply(Protocol):
         ...
 
     async def read(self, limit_bytes: int) -> bytes:
-        """The rest of the body; raises UpstreamGarbage when it is longer than the limit."""
+        """The rest of the body; raises UpstreamTooLong when it is longer than the limit."""
         ...
 
     def pause(self) -> None:
@@ -296,6 +300,28 @@ class Keyring(Protocol):
 
     def at_hand(self, now_s: float) -> int:
         """How many are not resting."""
+        ...
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A reply from the outside world."""
+
+    status: int
+    location: str
+    """Where it sends us; empty if nowhere."""
+    body: bytes
+    """Empty unless the status is 200."""
+
+
+class Outside(Protocol):
+    """How the outside world is reached, for what is fetched on a client's word."""
+
+    async def look_up(self, host: str, port: int) -> Sequence[str]:
+        """All IP addresses of a name; raises ConnectFailed."""
+        ...
+
+    async def get(self, place: Place, address: str, limit_bytes: int) -> Answer:
+        """One GET over a connection to just this address; raises UpstreamError (UpstreamTooLong ...)."""
         ...
 
 
