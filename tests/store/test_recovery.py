@@ -9,6 +9,7 @@ import pytest
 
 from headgate.core.ports import Closed, Opened, Outcome
 from headgate.store import recovery
+from headgate.store.journal import CLOSED_BYTES
 from headgate.store.reader import SegmentReader, list_segments, read
 from headgate.store.recovery import recover
 from headgate.store.segment import HEADER_BYTES, Segment
@@ -205,7 +206,7 @@ def test_outcomes_that_no_longer_fit_go_to_the_next_segment(tmp_path: Path) -> N
     path = tmp_path / "000000000001.journal"
     data = path.read_bytes()
     path.write_bytes(data[: len(data.rstrip(b"\0")) + 100])
-    second = start(tmp_path, segment_bytes=len(data.rstrip(b"\0")) + 100)
+    second = start(tmp_path, segment_bytes=HEADER_BYTES + (len(left) + 1) * CLOSED_BYTES)
     assert [opened.attempt for opened in second.unknown] == left
     second.stop()
     assert names(tmp_path) == ["000000000001.journal", "000000000002.journal"]

@@ -23,6 +23,9 @@ HEAD_LIMIT_BYTES = 64 * 1024
 HEADER_LIMIT = 256
 """Header lines of one reply: the busiest content networks send about 40."""
 
+SHORT_HEAD_BYTES = 4 * HEADER_LIMIT
+"""A head up to this size cannot have more lines than that."""
+
 JOIN_LIMIT_BYTES = 32 * 1024
 """Up to this size copying head and body together is cheaper than giving the kernel two pieces."""
 
@@ -58,28 +61,10 @@ class Connection(asyncio.Protocol):
     """One socket, asked one thing at a time."""
 
     __slots__ = (
-        "_exact",
-        "_feed",
-        "_head",
-        "_head_only",
-        "_home",
-        "_interims",
-        "_keep_alive",
-        "_parser",
-        "_phase",
-        "_pieces",
-        "_reply",
-        "_sending",
-        "_stopped",
-        "_unsent_bytes",
-        "_waiter",
-        "keep_alive_ms",
-        "loop",
-        "on_body",
-        "quiet_ticks",
-        "reused",
-        "transport",
-    )
+        "_exact", "_feed", "_head", "_head_only", "_home", "_interims", "_keep_alive", "_parser", "_phase",
+        "_pieces", "_plain", "_reply", "_sending", "_stopped", "_unsent_bytes", "_waiter", "keep_alive_ms",
+        "loop", "on_body", "quiet_ticks", "reused", "transport",
+    )  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -96,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._head = b""
         """What has come of a head that is not complete."""
         self._head_only = False
+        self._plain = False
+        """A reply whose only read so far is the one that is looked at, if any."""
         self._interims = 0
         self._keep_alive = False
         self._exact = False
@@ -124,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._phase = HEAD
         self.quiet_ticks = 0
         self._head_only = head.startswith(b"HEAD ")
+        self._plain = not self._head_only
         if isinstance(body, bytes) and len(body) <= JOIN_LIMIT_BYTES:
             self.transport.write(head + body)
         elif isinstance(body, bytes) and len(body) <= STEP_BYTES:
@@ -221,8 +209,15 @@ class Connection(asyncio.Protocol):
             self._feed(data)
         except httptools.HttpParserError:
             broken = True
-        if before == HEAD and not self._take_head(data, broken):
-            return
+        if before == HEAD:
+            if self._phase == DONE and not broken and self._take_whole(data):
+                return
+            if not self._take_head(data, broken):
+                return
+        self._pass_on(data, before, broken)
+
+    def _pass_on(self, data: bytes, before: int, broken: bool) -> None:
+        """Gives what has come of the body to its reader, and the reply to whoever waits for its head."""
         reply, pieces = self._reply, self._pieces
         assert reply is not None
         done = self._phase == DONE
@@ -266,11 +261,9 @@ class Connection(asyncio.Protocol):
 
     # --- what the parser finds ------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
+    def on_headers_complete(self) -> None:
         if self._phase != HEAD:
             raise UpstreamGarbage("more than one reply")
-
-    def on_headers_complete(self) -> None:
         if self._pieces:
             raise UpstreamGarbage("an interim reply with a body")
         status = self._parser.get_status_code()
@@ -280,6 +273,7 @@ class Connection(asyncio.Protocol):
             raise UpstreamGarbage("an upgrade that nobody asked for")
         else:
             self._interims += 1
+            self._plain = False
 
     def on_message_complete(self) -> None:
         if self._phase == BODY:
@@ -292,11 +286,32 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
 
+    def _take_whole(self, data: bytes) -> bool:
+        """Passes on the reply, where the read was just that, its length in its head; says whether it was.
+
+        Most replies come so. The others, and what is odd, are left to `_take_head` and what follows it.
+        """
+        found = END_OF_HEAD(data)
+        pieces = self._pieces
+        if found is None or len(pieces) != 1 or not self._plain or data[0] != FIRST_BYTE:
+            return False
+        end = found.start()
+        if end + 4 + len(pieces[0]) != len(data) or end > SHORT_HEAD_BYTES:
+            return False
+        self._exact = True
+        self._reply = reply = Reply(self, self._parser.get_status_code(), data[:end], pieces.pop())
+        waiter = self._waiter
+        self._waiter = None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(reply)
+        return True
+
     def _take_head(self, data: bytes, broken: bool) -> bool:
         """Makes the reply when its head is complete; says whether it is, and good."""
         head = self._head + data if self._head else data
         if self._phase == HEAD:
             self._head = head
+            self._plain = False
             if broken or self._pieces:
                 self._end(UpstreamGarbage("head: not HTTP"))
             elif len(head) > HEAD_LIMIT_BYTES:
@@ -315,7 +330,7 @@ class Connection(asyncio.Protocol):
             return False
         end = found.start()
         own = head[start:end]
-        if end > HEAD_LIMIT_BYTES or (end > 4 * HEADER_LIMIT and own.count(b"\r\n") > HEADER_LIMIT):
+        if end > HEAD_LIMIT_BYTES or (end > SHORT_HEAD_BYTES and own.count(b"\r\n") > HEADER_LIMIT):
             self._end(UpstreamGarbage("head: too long"))
             return False
         self._reply = Reply(self, self._parser.get_status_code(), own)

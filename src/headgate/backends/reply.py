@@ -34,37 +34,23 @@ class Channel(Protocol):
 class Reply:
     """The pool's `headgate.core.ports.Reply`."""
 
-    __slots__ = (
-        "_channel",
-        "_end",
-        "_error",
-        "_full",
-        "_paused",
-        "_waiting",
-        "_waiting_bytes",
-        "complete",
-        "head",
-        "headers",
-        "on_bytes",
-        "status",
-    )
-
     headers: Headers
+    # A reply that came whole never changes these: class attributes cost nothing until then.
+    on_bytes: Callable[[bytes], None] | None = None
+    """Where body bytes go while somebody pumps."""
+    _full = False
+    _paused = False
+    _error: Exception | None = None
+    _end: asyncio.Future[None] | None = None
 
-    def __init__(self, channel: Channel, status: int, head: bytes) -> None:
+    def __init__(self, channel: Channel, status: int, head: bytes, body: bytes | None = None) -> None:
         self.status = status
         self.head = head
         """Status line and header lines as they came, without the blank line."""
-        self.complete = False
-        self.on_bytes: Callable[[bytes], None] | None = None
-        """Where body bytes go while somebody pumps."""
+        self.complete = body is not None
         self._channel: Channel | None = channel
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._full = False
-        self._paused = False
-        self._error: Exception | None = None
-        self._end: asyncio.Future[None] | None = None
+        self._waiting = [body] if body else []
+        self._waiting_bytes = len(body) if body else 0
 
     # --- for the reader -------------------------------------------------------------------------------
 
@@ -90,7 +76,7 @@ class Reply:
         waiting = self._waiting
         if not waiting:
             return b""
-        data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+        data = waiting.pop() if len(waiting) == 1 else b"".join(waiting)
         waiting.clear()
         self._waiting_bytes = 0
         if self._full:

@@ -6,7 +6,7 @@ top-level values are replaced, and the others leave byte for byte as they came.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -34,8 +34,10 @@ _ASK_FOR_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
 @cache
-def _decoder(request_type: type[Request]) -> msgspec.json.Decoder[Request]:
-    return msgspec.json.Decoder(request_type)
+def _reader(request_type: type[Request]) -> tuple[Callable[[bytes], Request], Sequence[tuple[str, str]]]:
+    """What decodes a request type, and its aliases."""
+    aliases: Mapping[str, str] = getattr(request_type, "aliases", {})
+    return msgspec.json.Decoder(request_type).decode, tuple(aliases.items())
 
 
 def open_body(body: bytes, request_type: type[Request]) -> tuple[Request, Fields]:
@@ -46,8 +48,9 @@ def open_body(body: bytes, request_type: type[Request]) -> tuple[Request, Fields
     """
     if len(body) > VALUES_LIMIT and _has_too_many_values(body):
         raise violation.too_many_values(VALUES_LIMIT)
+    decode, aliases = _reader(request_type)
     try:
-        request = _decoder(request_type).decode(body)
+        request = decode(body)
         fields = _fields.decode(body)
         if not body.isascii():
             # The decoder skips what it does not know without a look at the encoding.
@@ -56,11 +59,9 @@ def open_body(body: bytes, request_type: type[Request]) -> tuple[Request, Fields
         raise _json_first(body, error) from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise explain(body, request_type, error) from None
-    aliases: Mapping[str, str] | None = getattr(request_type, "aliases", None)
-    if aliases is not None:
-        for alias, name in aliases.items():
-            if alias in fields:
-                _resolve(request, fields, alias, name)
+    for alias, name in aliases:
+        if alias in fields:
+            _resolve(request, fields, alias, name)
     return request, fields
 
 

@@ -245,8 +245,10 @@ class ChatRequest(Struct, gc=False):
 
     def __post_init__(self) -> None:
         check_messages(self.messages)
-        self._check_tools()
-        self._check_functions()
+        if self.tools is not None or self.tool_choice is not None or self.parallel_tool_calls is not None:
+            self._check_tools()
+        if self.function_call is not None and self.functions is None:
+            raise violation.only_with("function_call", "functions")
         if self.response_format is not None:
             check_member(self.response_format, ("json_schema",), "response_format")
         if self.prediction is not None and isinstance(self.prediction.content, list):
@@ -269,10 +271,6 @@ class ChatRequest(Struct, gc=False):
             raise violation.only_with("tool_choice", "tools")
         elif self.parallel_tool_calls is not None:
             raise violation.only_with("parallel_tool_calls", "tools")
-
-    def _check_functions(self) -> None:
-        if self.function_call is not None and self.functions is None:
-            raise violation.only_with("function_call", "functions")
 
     def _check_switches(self) -> None:
         if self.stream_options is not None and not self.stream:

@@ -129,9 +129,10 @@ def check_members(owners: Sequence[Typed], members: tuple[str, ...], param: str)
 def check_messages(messages: list[Message]) -> None:
     """Raises InvalidField for a message that lacks what its role, parts or calls need."""
     for index, message in enumerate(messages):
-        need = _ROLES_THAT_NEED_MORE.get(message.role)
-        if need is not None and getattr(message, need) is None:
-            raise violation.missing(f"messages[{index}].{need}")
+        if message.role in _ROLES_THAT_NEED_MORE:
+            need = _ROLES_THAT_NEED_MORE[message.role]
+            if getattr(message, need) is None:
+                raise violation.missing(f"messages[{index}].{need}")
         if message.content.__class__ is list:
             check_members(message.content, PART_MEMBERS, f"messages[{index}].content")
         if message.tool_calls:

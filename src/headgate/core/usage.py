@@ -32,7 +32,11 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     """Part of the output that was reasoning."""
 
 
+_LIMIT = 2**63
+"""Counts from here on cannot be recorded."""
+
 UNKNOWN_USAGE = Usage()
+REPORTED, ESTIMATED = Source.REPORTED, Source.ESTIMATED  # members of an enum are looked up slowly
 
 
 class _InputDetails(msgspec.Struct, gc=False):
@@ -58,7 +62,7 @@ class UsageObject(msgspec.Struct, gc=False):
         cached = self.prompt_tokens_details
         reasoning = self.completion_tokens_details
         return Usage(
-            Source.ESTIMATED if self.estimated else Source.REPORTED,
+            ESTIMATED if self.estimated else REPORTED,
             _count(self.prompt_tokens),
             _count(cached.cached_tokens) if cached is not None else 0,
             _count(self.completion_tokens),
@@ -83,4 +87,6 @@ def odd_usage(raw: bytes) -> Usage | None:
 
 def _count(value: object) -> int:
     """A count as it may be added up: what is no number, or below zero, counts for nothing."""
-    return int(value) if isinstance(value, int | float) and 0 < value < 2**63 else 0
+    if value.__class__ is int and 0 < value < _LIMIT:  # nearly always
+        return value
+    return int(value) if isinstance(value, int | float) and 0 < value < _LIMIT else 0

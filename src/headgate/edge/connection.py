@@ -8,57 +8,47 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from headgate.core.errors import ApiError, BadRequest, InternalError, Overloaded, RequestTimeout
-from headgate.core.settings import Server as Settings
 from headgate.edge import wire
-from headgate.edge.exchange import Exchange, House, stray
-from headgate.edge.limits import BITE_BYTES, FULL_BYTES, PIPELINED, REFUSED_CONNECTIONS, WRITE_BUFFER_BYTES
-from headgate.edge.outflow import NEVER, Clock, Outflow
-from headgate.edge.route import Route, Routes, parameter
+from headgate.edge.direct import direct
+from headgate.edge.exchange import Exchange, stray
+from headgate.edge.head import Head, KnownHead, known_head
+from headgate.edge.host import Host
+from headgate.edge.limits import (
+    BITE_BYTES,
+    FULL_BYTES,
+    LEARNINGS,
+    PIPELINED,
+    REFUSED_CONNECTIONS,
+    WRITE_BUFFER_BYTES,
+)
+from headgate.edge.outflow import NEVER, Outflow
 
 log = logging.getLogger("headgate.edge")
-
-
-class Host(House, Clock, Protocol):
-    """What a connection needs of the server that accepted it."""
-
-    settings: Settings
-    routes: Routes
-    connections: set[Connection]
-    header_timeout_s: float
-    body_timeout_s: float
-    idle_timeout_s: float
-
-    def is_preflight(self, exchange: Exchange) -> bool:
-        """Whether a request without a route of its own is a browser's question before another."""
-
-    def answer_directly(self, exchange: Exchange) -> None:
-        """Answers a request that reaches no handler."""
-
-    def answer_error(self, exchange: Exchange, error: ApiError) -> None:
-        """Tells the client about an error."""
-
-    def forget(self, connection: Connection) -> None:
-        """A connection has ended."""
 
 
 class Connection(Outflow):
     """The protocol of one accepted socket; also the parser's callback object."""
 
     __slots__ = (
-        "_arrival", "_biting", "_closing", "_declined", "_fed_bytes", "_held", "_in_head", "_lines",
-        "_long_read", "_parser", "_paused_reading", "_pieces", "_queue", "_receiving", "_url", "_worker",
-        "on_body",
+        "_arrival", "_biting", "_closing", "_declined", "_fed_bytes", "_held", "_in_head", "_known",
+        "_learnings", "_lines", "_long_read", "_parser", "_paused_reading", "_pieces", "_queue", "_receiving",
+        "_resting", "_url", "_worker", "on_body",
     )  # fmt: skip
 
     server: Host
 
     def __init__(self, server: Host) -> None:
         super().__init__(server)
+        self._known: KnownHead | None = None
+        """A head that came, if it was a simple one."""
+        self._learnings = 0
+        self._resting = True
+        """Nothing has come of the next request, and none is being answered."""
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
         """Called by the parser, straight into the list: no Python frame for each piece."""
@@ -106,6 +96,14 @@ class Connection(Outflow):
         if self._deaf:
             self._linger_on()
             return
+        resting, known = self._resting, self._known
+        if resting and known is not None:
+            body = known.body(data)
+            if body is not None:
+                self._resting = False
+                self.deadline_s = NEVER
+                self._start(Exchange(self, known.head, body))
+                return
         if len(data) > BITE_BYTES and not self._biting:
             self._bite(data)
             return
@@ -129,6 +127,19 @@ class Connection(Outflow):
                 self._pause_reading()
         elif self._in_head or receiving is not None:
             self._count(len(data))
+        elif resting and self._current is not None and not self._queue:
+            self._learn(self._current, data)
+
+    def _learn(self, exchange: Exchange, data: bytes) -> None:
+        """Keeps the head of a request that was a read of its own, in case it comes again."""
+        good = exchange.route is not None and exchange.refusal is None and exchange.keep_alive
+        if good and self._learnings < LEARNINGS and not self._long_read:
+            self._learnings += 1
+            self._known = known_head(exchange.head, data)
+
+    def forget_head(self) -> None:
+        """What a head may hold has changed."""
+        self._known = None
 
     def _bite(self, data: bytes) -> None:
         """Parses a long read in bites, to stop as soon as enough requests wait: it may hold thousands."""
@@ -167,6 +178,7 @@ class Connection(Outflow):
 
     def on_message_begin(self) -> None:
         self._in_head = True
+        self._resting = False
         self._lines = []
         self._url = b""
         self._fed_bytes = 0
@@ -186,7 +198,7 @@ class Connection(Outflow):
         parser, server, lines = self._parser, self.server, self._lines
         fields = dict(lines)
         version = parser.get_http_version()
-        exchange = Exchange(self, parser.get_method(), version, self._url, lines, fields)
+        exchange = Exchange(self, Head(parser.get_method(), version, self._url, lines, fields))
         self._receiving = exchange
         self.deadline_s = server.now_s + server.body_timeout_s
         fault = wire.head_fault(version, fields, lines)
@@ -195,7 +207,7 @@ class Connection(Outflow):
             fault = wire.size_fault(self._url, lines, settings.header_bytes, settings.header_count) or fault
         if fault is None:
             exchange.keep_alive = not self._closing and parser.should_keep_alive()
-            self._direct(exchange)
+            direct(exchange, server)
         else:
             exchange.keep_alive = False
             exchange.refuse(fault)
@@ -219,36 +231,6 @@ class Connection(Outflow):
                 self.deadline_s = self.server.now_s + self.server.idle_timeout_s
 
     # --- requests ---------------------------------------------------------------------------------
-
-    def _direct(self, exchange: Exchange) -> None:
-        """Finds the route and refuses what can be refused by the head alone."""
-        fields = exchange.fields
-        found = self.server.routes.find(exchange.method, exchange.target)
-        if isinstance(found, Route):
-            exchange.route = found
-            fault = wire.soft_fault(fields)
-            limit_bytes = found.body_limit_bytes
-            if found.takes_rest:
-                exchange.parameter = parameter(found, exchange.path)
-        else:
-            fault = None if self.server.is_preflight(exchange) else found
-            limit_bytes = 0
-            if exchange.method == b"CONNECT":
-                # The parser takes what follows for a tunnel's bytes, another one might for a body.
-                exchange.keep_alive = False
-        length = fields.get(b"content-length")
-        if length is not None:
-            try:
-                exchange.remaining_bytes = announced_bytes = int(length)
-            except ValueError:  # Python does not read thousands of zeros
-                fault, announced_bytes = BadRequest("The content-length is too long."), 0
-                exchange.keep_alive = False
-            if fault is None and announced_bytes > limit_bytes:
-                fault = wire.too_large(limit_bytes)
-        elif b"transfer-encoding" in fields:
-            exchange.remaining_bytes = None
-        if fault is not None:
-            exchange.refuse(fault)
 
     def _wait_in_line(self, exchange: Exchange) -> None:
         self._queue.append(exchange)
@@ -275,11 +257,12 @@ class Connection(Outflow):
 
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
-        if self._worker is None:
-            self._worker = self.loop.create_task(self._work())
-        elif self._arrival is not None:
-            arrival, self._arrival = self._arrival, None
+        arrival = self._arrival
+        if arrival is not None:
+            self._arrival = None
             arrival.set_result(None)
+        elif self._worker is None:
+            self._worker = self.loop.create_task(self._work())
 
     async def _work(self) -> None:
         while True:
@@ -289,10 +272,11 @@ class Connection(Outflow):
                 await self._arrival
                 continue
             try:
-                if exchange.route is None or exchange.refusal is not None:
+                route = exchange.head.route
+                if route is None or exchange.refusal is not None:
                     self.server.answer_directly(exchange)
                 else:
-                    await exchange.route.handler(exchange)
+                    await route.handler(exchange)
             except ApiError as error:
                 self.server.answer_error(exchange, error)
             except asyncio.CancelledError:
@@ -323,6 +307,7 @@ class Connection(Outflow):
             if self._paused_reading and not self._queue:
                 self._resume_reading()
         elif self._receiving is None and not self._in_head:
+            self._resting = True
             self.deadline_s = self.server.now_s + self.server.idle_timeout_s
         return True
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from headgate.core.errors import ApiError
 from headgate.core.ports import Throttle
 from headgate.edge.cors import Cors
+from headgate.edge.head import Head
 from headgate.edge.inflate import Inflater
 from headgate.edge.limits import DISCARD_BYTES, INFLATE_READ_BYTES, JOIN_BYTES
 from headgate.edge.route import Route
@@ -55,8 +56,6 @@ class Exchange:
     """A request whose head is complete; implements `headgate.core.ports.Exchange`."""
 
     # Most requests never change these: class attributes cost nothing until then.
-    route: Route | None = None
-    parameter = ""
     refusal: ApiError | None = None
     """Why the request is answered without being handled, or why its body cannot be read."""
     keep_alive = True
@@ -80,42 +79,81 @@ class Exchange:
     _waiter: asyncio.Future[None] | None = None
     _source: Throttle | None = None
 
-    def __init__(
-        self,
-        connection: Channel,
-        method: bytes,
-        version: str,
-        target: bytes,
-        lines: list[tuple[bytes, bytes]],
-        fields: dict[bytes, bytes],
-    ) -> None:
+    def __init__(self, connection: Channel, head: Head, body: bytes | None = None) -> None:
+        """`body` where it came with the head: then the request is complete."""
         self.connection = connection
-        self.method = method
-        self.version = version
-        self.target = target
-        self.lines = lines
-        self.fields = fields
+        self.head = head
         self.request_id = f"{_ID_PREFIX}{next(_id_counter):016x}"
         self.started_s = connection.loop.time()
         self._chunks: list[bytes] = []
+        if body is not None:
+            self._chunks.append(body)
+            self.complete = True
 
     # --- the request ------------------------------------------------------------------------------
 
     @property
+    def method(self) -> bytes:
+        """In capital letters."""
+        return self.head.method
+
+    @property
+    def target(self) -> bytes:
+        """As it was sent."""
+        return self.head.target
+
+    @property
+    def version(self) -> str:
+        """`1.0` or `1.1`."""
+        return self.head.version
+
+    @property
+    def lines(self) -> list[tuple[bytes, bytes]]:
+        """The header lines, names in lower case."""
+        return self.head.lines
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """`dict(lines)`."""
+        return self.head.fields
+
+    @property
+    def route(self) -> Route | None:
+        """Where it leads."""
+        return self.head.route
+
+    @property
     def path(self) -> bytes:
         """The target's path, as it was sent."""
-        return split_target(self.target)[0]
+        return split_target(self.head.target)[0]
 
     @property
     def query(self) -> bytes:
         """The target's query, without the question mark."""
-        return split_target(self.target)[1]
+        return split_target(self.head.target)[1]
 
     def header(self, name: bytes) -> bytes | None:
         """A request header's value by its lower-case name; repeated lines are joined by `, `."""
-        if len(self.fields) == len(self.lines) or name not in self.fields:
-            return self.fields.get(name)
-        return b", ".join(value for line, value in self.lines if line == name)
+        head = self.head
+        return head.fields.get(name) if head.single else head.get(name)
+
+    def bearer(self) -> bytes | None:
+        """The token of the Authorization header; None where it holds none."""
+        head = self.head
+        if head.bearer is None:
+            head.find_bearer()
+        return head.bearer
+
+    @property
+    def parameter(self) -> str:
+        """What stood for `{id}` in the path."""
+        return self.head.parameter
+
+    def body_at_hand(self) -> bytes | None:
+        """The request body, if it has come whole already, as most do; or else `body` has to be awaited."""
+        if len(self._chunks) == 1 and self.complete and b"content-encoding" not in self.head.fields:
+            return self._chunks.pop()
+        return None
 
     async def body(self, enough_bytes: int = WHOLE) -> bytes:
         """The request body, unpacked; raises ApiError when it is too large, slow or broken.
@@ -123,7 +161,7 @@ class Exchange:
         Of one that is longer than `enough_bytes` the beginning, as soon as more than that is at hand; further
         calls return what follows, and nothing at the end.
         """
-        if b"content-encoding" in self.fields and self._is_packed():
+        if b"content-encoding" in self.head.fields and self._is_packed():
             return await self._unpack(enough_bytes)
         if not self.complete and self.refusal is None:
             await self._arrival(enough_bytes)
@@ -143,8 +181,8 @@ class Exchange:
         self.received_bytes += size
         if self.remaining_bytes is not None:
             self.remaining_bytes -= size  # a length that is known was checked with the head
-        elif self.route is not None and self.received_bytes > self.route.body_limit_bytes:
-            self.refuse(too_large(self.route.body_limit_bytes))
+        elif self.head.route is not None and self.received_bytes > self.head.route.body_limit_bytes:
+            self.refuse(too_large(self.head.route.body_limit_bytes))
         if self.received_bytes > self._enough_bytes:
             self._wake()
 
@@ -164,7 +202,7 @@ class Exchange:
 
     def _arrival(self, enough_bytes: int) -> asyncio.Future[None]:
         """Done when the rest of the body has arrived, or more than `enough_bytes` of it are at hand."""
-        if self._waiter is None and b"expect" in self.fields and self.version == "1.1":
+        if self._waiter is None and b"expect" in self.head.fields and self.head.version == "1.1":
             self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._waiter = waiter = self.connection.loop.create_future()
         self._enough_bytes = self.received_bytes - sum(map(len, self._chunks)) + enough_bytes
@@ -186,13 +224,16 @@ class Exchange:
         return b"".join(chunks)
 
     def _is_packed(self) -> bool:
-        return self.route is not None and self.fields[b"content-encoding"].strip().lower() != b"identity"
+        return (
+            self.head.route is not None
+            and self.head.fields[b"content-encoding"].strip().lower() != b"identity"
+        )
 
     async def _unpack(self, enough_bytes: int) -> bytes:
         """The next part of a gzip body, unpacked while it arrives, a little per turn of the loop."""
-        assert self.route is not None
+        assert self.head.route is not None
         if self._inflater is None:
-            self._inflater = Inflater(self.route.body_limit_bytes)
+            self._inflater = Inflater(self.head.route.body_limit_bytes)
         pieces: list[bytes] = []
         size = 0
         while size <= enough_bytes:
@@ -219,7 +260,7 @@ class Exchange:
         A client that still waits for its 100 may send the body or not: then nobody knows where the next
         request starts.
         """
-        if b"expect" in self.fields and self.received_bytes == 0:
+        if b"expect" in self.head.fields and self.received_bytes == 0:
             return False
         return self.remaining_bytes is not None and self.remaining_bytes <= DISCARD_BYTES
 
@@ -232,14 +273,17 @@ class Exchange:
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Sends a whole reply; `headers` is complete lines, each ended by CR LF."""
         self.begun = self.ended = True
-        length = b"" if status in BODILESS else b"content-length: %d\r\n" % len(body)
-        if status in BODILESS or self.method == b"HEAD":
-            body = b""
-        joined = body if len(body) < JOIN_BYTES else b""
-        self.connection.send(
-            b"%b%b%b%b\r\n%b" % (status_line(status), length, headers, self._common_headers(), joined)
-        )
-        if joined is not body:
+        if status in BODILESS:
+            framing, body = b"", b""
+        else:
+            framing = b"content-length: %d\r\n" % len(body)
+            if self.head.method == b"HEAD":
+                body = b""
+        start = self._start(status, framing, headers)
+        if len(body) < JOIN_BYTES:
+            self.connection.send(start + body)
+        else:
+            self.connection.send(start)
             self.connection.send(body)
 
     def begin(self, status: int, headers: bytes, length: int | None = None) -> None:
@@ -248,19 +292,17 @@ class Exchange:
         self.is_event_stream = b"text/event-stream" in headers
         if length is not None:
             framing = b"content-length: %d\r\n" % length
-        elif self.version == "1.1":
+        elif self.head.version == "1.1":
             framing = b"transfer-encoding: chunked\r\n"
             self._framed = True
         else:
             framing = b""
             self.keep_alive = False
-        self.connection.send(
-            b"".join((status_line(status), framing, headers, self._common_headers(), b"\r\n"))
-        )
+        self.connection.send(self._start(status, framing, headers))
 
     def write(self, data: bytes) -> None:
         """Sends a piece of the body."""
-        if data and self.method != b"HEAD":
+        if data and self.head.method != b"HEAD":
             self.connection.send(chunk(data) if self._framed else data)
 
     def finish(self, data: bytes = b"") -> None:
@@ -268,7 +310,7 @@ class Exchange:
         if self.ended:
             return
         self.ended = True
-        if self.method == b"HEAD":
+        if self.head.method == b"HEAD":
             return
         if self._framed:
             self.connection.send(chunk(data) + LAST_CHUNK if data else LAST_CHUNK)
@@ -295,23 +337,34 @@ class Exchange:
         """Waits until the client has taken most of what was sent."""
         await self.connection.writable()
 
-    def _common_headers(self) -> bytes:
-        server = self.connection.server
-        lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), server.date_header)
+    def _start(self, status: int, framing: bytes, headers: bytes) -> bytes:
+        """The reply's head."""
+        usual = self.complete and self.keep_alive and self.head.usual
+        return b"%b%b%bx-request-id: %b\r\n%b%b\r\n" % (
+            status_line(status),
+            framing,
+            headers,
+            self.request_id.encode(),
+            self.connection.server.date_header,
+            b"" if usual else self._unusual_lines(),
+        )
+
+    def _unusual_lines(self) -> bytes:
+        lines = b""
         if not self.complete and self.keep_alive:
             self.keep_alive = self._rest_is_small()
         if not self.keep_alive:
             lines += b"connection: close\r\n"
-        elif self.version == "1.0":
+        elif self.head.version == "1.0":
             lines += b"connection: keep-alive\r\n"
-        if b"origin" in self.fields:
-            lines += server.cors.headers(self.fields[b"origin"])
+        if b"origin" in self.head.fields:
+            lines += self.connection.server.cors.headers(self.head.fields[b"origin"])
         return lines
 
 
 def stray(channel: Channel, error: ApiError) -> Exchange:
     """Stands for what was never a request: it is answered with `error`, and the connection ends."""
-    exchange = Exchange(channel, b"GET", "1.1", b"", [], {})
+    exchange = Exchange(channel, Head(b"GET", "1.1", b"", [], {}))
     exchange.keep_alive = False
     exchange.refuse(error)
     return exchange

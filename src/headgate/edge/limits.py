@@ -18,6 +18,9 @@ BITE_BYTES = 8192
 REFUSED_CONNECTIONS = 256
 """Connections over the limit that are told so; further ones are dropped unheard."""
 
+LEARNINGS = 8
+"""Heads that are learnt on one connection: one that differs every time (a trace's id) is not worth it."""
+
 FULL_BYTES = 131_072
 """After a read of this size others have a turn: the loop would read on up to 32 times while more waits."""
 

@@ -27,8 +27,8 @@ class Server:
 
     def __init__(self, routes: Routes, settings: ServerSettings) -> None:
         self.routes = routes
-        self.configure(settings)
         self.connections: set[Connection] = set()
+        self.configure(settings)
         self.loop = asyncio.get_running_loop()
         self.now_s = 0.0
         self.date_header = b""
@@ -45,6 +45,8 @@ class Server:
         self.header_timeout_s = settings.header_timeout_ms / 1000 + TICK_S
         self.body_timeout_s = settings.body_timeout_ms / 1000 + TICK_S
         self.idle_timeout_s = settings.idle_timeout_ms / 1000 + TICK_S
+        for connection in self.connections:
+            connection.forget_head()
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Starts accepting; returns the address and port really bound (port 0 takes a free one)."""

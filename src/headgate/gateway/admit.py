@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
-
 from headgate.core.body import open_body
 from headgate.core.endpoint import Endpoint
+from headgate.core.ports import Call
 
 
 class StreamOptions(Protocol):
@@ -24,26 +23,22 @@ class ModelRequest(Protocol):
     stream_options: StreamOptions | None
 
 
-class Admitted(msgspec.Struct):
-    """A request that may go on. Do not keep it: `fields` point into the body."""
-
-    request: msgspec.Struct
-    fields: dict[str, msgspec.Raw]
-    model: str
-    stream: bool
-    wants_usage: bool
-    """The client itself asked for a final usage chunk."""
-    body_bytes: int
-    abridged: bool = False
-    """Long runs of base64 are cut out of it; see `core.cut`."""
-
-
-def admit(endpoint: Endpoint, body: bytes) -> Admitted:
-    """Checks a request body; raises BadRequest."""
+def admit(endpoint: Endpoint, body: bytes, request_id: str = "") -> Call:
+    """Checks a request body; raises BadRequest. What is not known yet (where it goes) is left empty."""
     assert endpoint.request is not None
     request, fields = open_body(body, endpoint.request)
     known: ModelRequest = request  # type: ignore[assignment]  # a cast would be a call
-    stream = known.stream is True
-    options = known.stream_options if stream else None
-    wants_usage = options is not None and options.include_usage is True
-    return Admitted(request, fields, known.model, stream, wants_usage, len(body))
+    options = known.stream_options if known.stream else None
+    return Call(
+        endpoint,
+        request,
+        fields,
+        known.stream is True,
+        options is not None and options.include_usage is True,
+        "",
+        0,
+        False,
+        request_id,
+        model=known.model,
+        body_bytes=len(body),
+    )

@@ -17,7 +17,7 @@ from headgate.core.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from headgate.core.ports import Exchange, Journal, Outcome, Outgoing, Principal, Reply
+from headgate.core.ports import Call, Exchange, Journal, Outcome, Outgoing, Principal, Reply
 from headgate.core.usage import UNKNOWN_USAGE, Usage
 from headgate.gateway.route import Target
 
@@ -31,32 +31,23 @@ RECORD_RETRY_MS = 5000
 class Attempt:
     """A request on its way to one target."""
 
-    __slots__ = ("_endpoint", "_exchange", "_journal", "_model", "_number", "_principal", "_target",
-                 "dropped", "durable", "reply", "settled")  # fmt: skip
+    settled = True
+    """Nothing is open in the journal."""
+    dropped: tuple[str, ...] = ()
+    """Parameters that were left out of what was sent; the client is told."""
+    reply: Reply | None = None
+    _number = 0
 
     def __init__(
-        self,
-        exchange: Exchange,
-        journal: Journal,
-        principal: Principal,
-        endpoint: str,
-        model: str,
-        target: Target,
+        self, exchange: Exchange, journal: Journal, principal: Principal, call: Call, target: Target
     ) -> None:
         self._exchange = exchange
         self._journal = journal
         self._principal = principal
-        self._endpoint = endpoint
-        self._model = model
+        self._call = call
         self._target = target
-        self._number = 0
         self.durable = journal.durable
         """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""
-        self.dropped: tuple[str, ...] = ()
-        """Parameters that were left out of what was sent; the client is told."""
-        self.settled = True
-        """Nothing is open in the journal."""
-        self.reply: Reply | None = None
 
     async def send(self, outgoing: Outgoing) -> Reply:
         """Sends the request and returns a successful reply's head; raises ApiError for anything else."""
@@ -80,7 +71,7 @@ class Attempt:
                 self.reply = reply = await upstream.send(outgoing, fresh=True)
             if 200 <= reply.status < 300:
                 # Nothing is sent again once it is answered, and the reply may take minutes.
-                outgoing.body, outgoing.mended = b"", None
+                outgoing.body, outgoing.mended, self._call.fields = b"", None, {}
                 return reply
             raise await self._refusal(reply)
         except UpstreamError as error:
@@ -109,7 +100,8 @@ class Attempt:
         """Lets go of the reply, and settles what a fault of ours has left open."""
         if self.reply is not None:
             self.reply.close()
-        self.settle(Outcome.FAILED, UNKNOWN_USAGE)
+        if not self.settled:
+            self.settle(Outcome.FAILED, UNKNOWN_USAGE)
 
     def _open(self) -> None:
         target = self._target
@@ -117,8 +109,8 @@ class Attempt:
             self._number = self._journal.open(
                 self._exchange.request_id,
                 self._principal.key_id,
-                self._endpoint,
-                self._model,
+                self._call.endpoint.name,
+                self._call.model,
                 target.upstream.name,
                 target.upstream_model,
             )

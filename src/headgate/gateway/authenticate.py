@@ -5,8 +5,6 @@ from __future__ import annotations
 from headgate.core.errors import Unauthorized
 from headgate.core.ports import Exchange, Keys, Principal
 
-SCHEME = b"bearer"
-
 
 class MissingKey(Unauthorized):
     """No key was sent."""
@@ -16,14 +14,13 @@ class MissingKey(Unauthorized):
 
 def authenticate(exchange: Exchange, keys: Keys) -> Principal:
     """Who asks; raises Unauthorized."""
-    header = exchange.header(b"authorization")
-    if not header:
-        raise MissingKey(
-            "You didn't provide an API key. Send it in the Authorization header, as in "
-            "'Authorization: Bearer YOUR_KEY'."
-        )
-    scheme, _, token = header.partition(b" ")
-    principal = keys.find(token.strip()) if scheme.lower() == SCHEME else None
+    token = exchange.bearer()
+    principal = keys.find(token) if token is not None else None
     if principal is None:
+        if not exchange.header(b"authorization"):
+            raise MissingKey(
+                "You didn't provide an API key. Send it in the Authorization header, as in "
+                "'Authorization: Bearer YOUR_KEY'."
+            )
         raise Unauthorized("Incorrect API key provided.")
     return principal

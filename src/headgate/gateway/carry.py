@@ -12,8 +12,7 @@ from os import urandom
 
 from headgate.core.cut import TOKEN_BYTES, CutBody, Cutter, WholeBodyNeeded
 from headgate.core.errors import ApiError
-from headgate.core.ports import Exchange, Outgoing
-from headgate.gateway.admit import Admitted
+from headgate.core.ports import Call, Exchange, Outgoing
 from headgate.gateway.route import Target
 
 HEAVY_BYTES = 524_288
@@ -22,7 +21,7 @@ HEAVY_BYTES = 524_288
 STEP_BYTES = 131_072
 """Looked at in one turn of the loop, in a tenth of a millisecond; half of what one read may bring."""
 
-Prepared = tuple[Admitted, Target, Outgoing]
+Prepared = tuple[Call, Target, Outgoing]
 Prepare = Callable[[bytes, bool], Prepared]
 """Body to checked, routed and translated request; the flag tells that the body is abridged."""
 
@@ -56,9 +55,9 @@ def _prepare_cut(body: CutBody, prepare: Prepare) -> Prepared | None:
         prepared = prepare(body.skeleton, True)
     except (ApiError, WholeBodyNeeded):
         return None  # an error may quote a stand-in, or tell of a length that is not the true one
-    admitted, _, outgoing = prepared
-    outgoing.mended = body.mend(outgoing.body) if body.is_sound(admitted.fields) else None
+    call, _, outgoing = prepared
+    outgoing.mended = body.mend(outgoing.body) if body.is_sound(call.fields) else None
     if outgoing.mended is None:
         return None
-    admitted.body_bytes = len(body)
+    call.body_bytes = len(body)
     return prepared

@@ -11,13 +11,13 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError, UpstreamFailed
 from headgate.core.ports import Call, Exchange, Journal, Keys, Outcome, Outgoing, Reply
 from headgate.core.tap import StreamTap, partial_usage
-from headgate.gateway.admit import Admitted, admit
+from headgate.gateway.admit import admit
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authenticate import authenticate
 from headgate.gateway.carry import HEAVY_BYTES, Prepared, carry
 from headgate.gateway.pulse import Pulse
-from headgate.gateway.relay import refuse_packed, relay_whole
-from headgate.gateway.route import Models, Target, route
+from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
+from headgate.gateway.route import Models, route
 from headgate.gateway.stream import Pace, Stream
 
 PULSE_STEP_MS = 500
@@ -39,23 +39,42 @@ class Gate:
     def handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of one endpoint that names a model."""
 
+        def prepare(exchange: Exchange, body: bytes, abridged: bool) -> Prepared:
+            call = admit(endpoint, body, exchange.request_id)
+            call.abridged = abridged
+            target = route(self.models, call.model)
+            call.upstream_model = target.upstream_model
+            call.created_s = int(time.time())
+            return call, target, target.upstream.dialect.request(call)
+
         async def handle(exchange: Exchange) -> None:
             principal = authenticate(exchange, self.keys)
-            body = await exchange.body(HEAVY_BYTES)
+            body = exchange.body_at_hand()
+            if body is None:
+                body = await exchange.body(HEAVY_BYTES)
             if len(body) <= HEAVY_BYTES:
-                admitted = admit(endpoint, body)
-                target = route(self.models, admitted.model)
-                outgoing = translate(endpoint, admitted, target)
+                call, target, outgoing = prepare(exchange, body, False)
             else:
-                admitted, target, outgoing = await carry(exchange, body, partial(self._prepare, endpoint))
+                call, target, outgoing = await carry(exchange, body, partial(prepare, exchange))
             del body  # the reply may take minutes
-            attempt = Attempt(exchange, self._journal, principal, endpoint.name, admitted.model, target)
+            attempt = Attempt(exchange, self._journal, principal, call, target)
             target.upstream.enter()
             try:
-                if admitted.stream:
-                    await self._stream(exchange, attempt, outgoing, admitted)
+                if call.stream:
+                    await self._stream(exchange, attempt, outgoing, call)
                 else:
-                    await self._whole(exchange, attempt, outgoing, admitted)
+                    reply = await attempt.send(outgoing)
+                    if reply.complete and not attempt.durable:
+                        relay_at_hand(
+                            exchange, attempt, reply, outgoing.translator, call.body_bytes, self._clock()
+                        )
+                    else:
+                        await relay_whole(
+                            exchange, attempt, reply, outgoing.translator, call.body_bytes, self._clock()
+                        )
+            except asyncio.CancelledError:
+                attempt.settle(cut_off(exchange), partial_usage(call.body_bytes))
+                raise
             except ApiError:
                 if attempt.durable:
                     attempt.end()
@@ -67,38 +86,12 @@ class Gate:
 
         return handle
 
-    def _prepare(self, endpoint: Endpoint, body: bytes, abridged: bool) -> Prepared:
-        """A heavy request, checked, routed and translated; light ones do without the call."""
-        admitted = admit(endpoint, body)
-        admitted.abridged = abridged
-        target = route(self.models, admitted.model)
-        return admitted, target, translate(endpoint, admitted, target)
-
-    async def _whole(
-        self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, admitted: Admitted
-    ) -> None:
-        try:
-            reply = await attempt.send(outgoing)
-            await relay_whole(
-                exchange,
-                attempt,
-                reply,
-                outgoing.translator,
-                prompt_bytes=admitted.body_bytes,
-                now_s=self._clock(),
-            )
-        except asyncio.CancelledError:
-            attempt.settle(cut_off(exchange), partial_usage(admitted.body_bytes))
-            raise
-
-    async def _stream(
-        self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, admitted: Admitted
-    ) -> None:
+    async def _stream(self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, call: Call) -> None:
         tap = StreamTap(
-            withhold_usage=not admitted.wants_usage,
-            prompt_bytes=admitted.body_bytes,
+            withhold_usage=not call.wants_usage,
+            prompt_bytes=call.body_bytes,
             # An endpoint whose requests have no `n` gives one answer.
-            choices=getattr(admitted.request, "n", None) or 1,
+            choices=getattr(call.request, "n", None) or 1,
         )
         stream = Stream(exchange, attempt, tap, self.pace, self._clock)
         self._pulse.add(stream)
@@ -116,21 +109,6 @@ class Gate:
             raise
         finally:
             self._pulse.discard(stream)
-
-
-def translate(endpoint: Endpoint, admitted: Admitted, target: Target) -> Outgoing:
-    """The request in the words of its upstream; raises InvalidField for what that cannot do."""
-    call = Call(
-        endpoint,
-        admitted.request,
-        admitted.fields,
-        admitted.stream,
-        admitted.wants_usage,
-        target.upstream_model,
-        int(time.time()),
-        admitted.abridged,
-    )
-    return target.upstream.dialect.request(call)
 
 
 def cut_off(exchange: Exchange) -> Outcome:

@@ -32,16 +32,31 @@ def reply_headers(exchange: Exchange, content_type: bytes, now_s: float, dropped
     )
 
 
+def relay_at_hand(
+    exchange: Exchange,
+    attempt: Attempt,
+    reply: Reply,
+    translator: Translator | None,
+    body_bytes: int,
+    now_s: float,
+) -> None:
+    """Does what `relay_whole` does with a reply that is there, while nobody waits for the disk."""
+    body = _count(attempt, translator, reply.take(), body_bytes)
+    exchange.reply(200, reply_headers(exchange, JSON, now_s, attempt.dropped), body)
+
+
 async def relay_whole(
     exchange: Exchange,
     attempt: Attempt,
     reply: Reply,
     translator: Translator | None,
-    *,
-    prompt_bytes: int,
+    body_bytes: int,
     now_s: float,
 ) -> None:
-    """Passes on a reply that is not a stream, and settles the attempt before its last byte leaves."""
+    """Passes on a reply that is not a stream, and settles the attempt before its last byte leaves.
+
+    `body_bytes` is the request's length, for an estimate of what it asked the model to read.
+    """
     headers = reply_headers(exchange, JSON, now_s, attempt.dropped)
     body = reply.take()
     if not reply.complete:
@@ -53,22 +68,28 @@ async def relay_whole(
             raise told(error) from None
         body = gathered.rest()
         if exchange.begun:
-            attempt.settle(Outcome.OK, tail_usage(body, gathered.passed_bytes, prompt_bytes))
+            attempt.settle(Outcome.OK, tail_usage(body, gathered.passed_bytes, body_bytes))
             if attempt.durable:
                 await attempt.flushed()
             exchange.finish(body)
             return
+    body = _count(attempt, translator, body, body_bytes)
+    if attempt.durable:
+        await attempt.flushed()
+    exchange.reply(200, headers, body)
+
+
+def _count(attempt: Attempt, translator: Translator | None, body: bytes, body_bytes: int) -> bytes:
+    """The reply in our words, what it used settled; raises UpstreamFailed for what is no reply."""
     try:
         if translator is not None:
             body = translator.whole(body)
-        usage = whole_usage(body, prompt_bytes)
+        usage = whole_usage(body, body_bytes)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         attempt.settle(Outcome.FAILED, UNKNOWN_USAGE)
         raise UpstreamFailed("The upstream's reply is not a JSON object.") from None
     attempt.settle(Outcome.OK, usage)
-    if attempt.durable:
-        await attempt.flushed()
-    exchange.reply(200, headers, body)
+    return body
 
 
 class _Gathered:

@@ -47,6 +47,8 @@ _widest_charge = Charge(_LARGEST, _LARGEST)
 _widest = Closed(_LARGEST, _LARGEST, Outcome.CLIENT_GONE, _LARGEST, _widest_usage, _widest_charge)
 CLOSED_BYTES = RECORD_HEAD_BYTES + len(_encode(_widest))
 """The largest `Closed` record: the room kept for every open attempt."""
+OPENED_MORE_BYTES = RECORD_HEAD_BYTES + CLOSED_BYTES
+"""Taken by opening an attempt, besides its payload."""
 
 
 class FileJournal:
@@ -124,9 +126,10 @@ class FileJournal:
             payload = _encode(_shortened(record))
         if len(payload) > MAX_PAYLOAD_BYTES:
             payload = _encode(_shortened(record))
-        room = self._room - len(payload) - (RECORD_HEAD_BYTES + CLOSED_BYTES)
+        needed = len(payload) + OPENED_MORE_BYTES
+        room = self._room - needed
         if room < self._low_room or self._upkeep.refusal:
-            room = self._make_room(len(payload) + RECORD_HEAD_BYTES + CLOSED_BYTES)
+            room = self._make_room(needed)
         self._segment.append(payload)
         self._room = room
         self._open[attempt] = self._number
@@ -144,8 +147,7 @@ class FileJournal:
         """Records how it ended; the room was kept by `open`. Of several outcomes the first one stands."""
         if self._open.pop(attempt, None) is None:
             return
-        at_ms = self._clock_ns() // 1_000_000
-        record = Closed(attempt, at_ms, outcome, status, usage, charge)
+        record = Closed(attempt, self._clock_ns() // 1_000_000, outcome, status, usage, charge)
         try:
             payload = _encode(record)
         except OverflowError:

@@ -41,7 +41,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 """What a file system that cannot allocate ahead answers."""
 
-_put_head = _RECORD_HEAD.pack_into
+_record_head = _RECORD_HEAD.pack
 _get_head = _RECORD_HEAD.unpack_from
 
 
@@ -216,16 +216,12 @@ class Segment:
             self._map[offset : offset + len(packed)] = packed
 
     def append(self, payload: bytes) -> None:
-        """Adds one record; the caller has made sure that it fits.
-
-        The payload goes first: whoever dies in between leaves a head of zeros, which reads as the end.
-        """
+        """Adds one record; the caller has made sure that it fits. Dying in between leaves a torn end."""
         at = self.at
-        start = at + RECORD_HEAD_BYTES
-        end = start + len(payload)
-        self._map[start:end] = payload
-        _put_head(self._map, at, len(payload), crc32(payload, self._salt))
-        self.at = end
+        size = len(payload)
+        end = at + RECORD_HEAD_BYTES + size
+        self._map[at:end] = _record_head(size, crc32(payload, self._salt)) + payload
+        self.at = end  # last: what `sync` finds below is there
 
     def sync(self) -> None:
         """Returns when what was appended before the call is on the disk; raises OSError if it may not be."""
