@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from headgate.admin.condition import Condition
 from headgate.admin.health import Health
 from headgate.backends.providers import trace_name
 from headgate.core.errors import HeadgateError, SettingsError, StoreError
-from headgate.core.observer import Reading
+from headgate.core.observer import Reading, TargetReading
 from headgate.core.settings import Server as ServerSettings
 from headgate.core.settings import Settings
 from headgate.edge.asgi import bridge
@@ -169,6 +170,7 @@ class Application:
             Route("GET", "/healthz", health),
             Route("GET", "/readyz", health),
             Route("GET", "/metrics", bridge(self._metrics)),
+            Route("GET", "/admin/v1/health", bridge(Condition(self._read, self._keys))),
         ]
 
     async def _listen(self, settings: ServerSettings) -> tuple[str, int]:
@@ -193,6 +195,24 @@ class Application:
             journal_open=journal.open_attempts,
             journal_works=journal.writable,
             journal_damage=len(journal.damage),
+            upstreams=self._fleet.connections(),
+            targets=[
+                TargetReading(
+                    one.model,
+                    one.upstream,
+                    one.upstream_model,
+                    one.health.breaker,
+                    one.health.resting_ms,
+                    one.health.in_flight,
+                    one.places,
+                    one.waiting,
+                    one.health.requests,
+                    one.health.failures,
+                    one.health.first_byte_ms,
+                )
+                for one in self._gate.models.statuses(asyncio.get_running_loop().time())
+                if one.model in self._gate.models.plans
+            ],
         )
 
     def _take_models(self, models: Models) -> None:

@@ -18,6 +18,7 @@ from headgate.backends.proxy import proxy_for
 from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
 from headgate.core.address import Address, parse_base_url
 from headgate.core.errors import SettingsError
+from headgate.core.observer import UpstreamReading
 from headgate.core.ports import Dialect, Headers
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import Settings
@@ -100,6 +101,13 @@ class Fleet:
         self._watch()
         return self._models()
 
+    def connections(self) -> list[UpstreamReading]:
+        """The connections to every upstream now."""
+        return [
+            UpstreamReading(member.upstream.name, member.pool.open, member.pool.idle)
+            for member in self._members
+        ]
+
     def start_eager(self) -> None:
         """Starts the engines that are not to wait for their first request."""
         for member in self._members:
@@ -166,10 +174,11 @@ class Fleet:
         for member in self._members:
             if member.settings == settings:
                 return member
-        return _remote(settings) if isinstance(settings, UpstreamSettings) else _embedded(settings)
+        return make_remote(settings) if isinstance(settings, UpstreamSettings) else _embedded(settings)
 
 
-def _remote(settings: UpstreamSettings) -> Member:
+def make_remote(settings: UpstreamSettings) -> Member:
+    """An upstream that is somewhere else, with nobody using it yet."""
     address = parse_base_url(settings.base_url)
     limits = Limits(
         connect_timeout_ms=settings.connect_timeout_ms,

@@ -33,5 +33,5 @@ class Request:
 
 def passage(**known: object) -> Passage:
     """A request for a model that was answered by `up`."""
-    fields: dict[str, object] = {"model": "m", "target": "up", "principal": KEY, "attempts": 1}
+    fields: dict[str, object] = {"model": "m", "label": "m", "target": "up", "principal": KEY, "attempts": 1}
     return Passage("chat.completions", **(fields | known))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from headgate.core.observer import Reading, UpstreamReading
+from headgate.core.observer import Reading, TargetReading, UpstreamReading
 from headgate.core.ports import Principal
 from headgate.core.settings import Server as ServerSettings
 from headgate.core.usage import Source, Usage
@@ -44,7 +44,8 @@ def counted(counters: Counters) -> None:
 
 NOW = Reading(
     connections=7,
-    upstreams=[UpstreamReading("near", "half_open", 2, 1, 5, 3), UpstreamReading("engine", "", 0, 0, 0, 0)],
+    upstreams=[UpstreamReading("near", 5, 3)],
+    targets=[TargetReading("m", "near", "org/m", "half_open", 1500, 2, 8, 1, 20, 4, 120.5)],
     journal_open=4,
     journal_works=False,
     journal_damage=1,
@@ -110,13 +111,14 @@ def expected(found: dict[Any, float]) -> None:
         assert found[name + "_bucket", tuple(sorted((*MODEL, ("le", below))))] == 0
         assert found[name + "_bucket", tuple(sorted((*MODEL, ("le", over))))] == 1
         assert found[name + "_bucket", tuple(sorted((*MODEL, ("le", "+Inf"))))] == 1
-    assert found["headgate_upstream_in_flight", (("target", "near"),)] == 2
-    assert found["headgate_upstream_waiting", (("target", "near"),)] == 1
+    target = (("model", "m"), ("target", "near"))
+    assert found["headgate_target_in_flight", target] == 2
+    assert found["headgate_target_waiting", target] == 1
+    assert found["headgate_target_resting_seconds", target] == 1.5
     assert found["headgate_upstream_connections", (("state", "busy"), ("target", "near"))] == 2
-    states = {state: found["headgate_upstream_breaker", (("state", state), ("target", "near"))]
+    states = {state: found["headgate_target_breaker", tuple(sorted((*target, ("state", state))))]
               for state in ("closed", "half_open", "open")}  # fmt: skip
     assert states == {"closed": 0, "half_open": 1, "open": 0}
-    assert ("headgate_upstream_breaker", (("state", "open"), ("target", "engine"))) not in found
     assert found["headgate_client_connections", ()] == 7
     assert found["headgate_event_loop_lag_seconds_count", ()] == 1
     assert (found["headgate_journal_open_attempts", ()], found["headgate_journal_writable", ()]) == (4, 0)

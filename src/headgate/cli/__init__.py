@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from headgate import __version__
-from headgate.cli import doctor, engine, keys, serve
+from headgate.cli import doctor, engine, keys, serve, upstreams
 from headgate.cli.exits import INTERRUPTED, RUNTIME_ERROR, USAGE_ERROR
 from headgate.core.errors import HeadgateError, SettingsError
 
@@ -22,6 +22,7 @@ COMMANDS: tuple[click.Command, ...] = (
     engine.command,
     keys.command,
     serve.command,
+    upstreams.command,
 )
 """Every command, in the order of the alphabet, as `headgate --help` shows them."""
 

@@ -22,6 +22,11 @@ data_option = click.option(
     help="Folder for keys and the journal.  [default: ~/.local/share/headgate]",
 )  # fmt: skip
 
+config_option = click.option(
+    "--config", type=click.Path(path_type=Path), envvar="HEADGATE_CONFIG", show_envvar=True,
+    help="Configuration file (TOML).",
+)  # fmt: skip
+
 
 def places(command: Command) -> Command:
     """The options that say what is served and where; each may come from the environment instead."""
@@ -30,10 +35,7 @@ def places(command: Command) -> Command:
         click.option("--tls-key", type=file, help="PEM private key of --tls-cert."),
         click.option("--tls-cert", type=file, help="PEM certificate chain: clients then speak TLS."),
         click.option("--model", type=file, multiple=True, help="A GGUF to serve, named after the file."),
-        click.option(
-            "--config", type=click.Path(path_type=Path), envvar="HEADGATE_CONFIG", show_envvar=True,
-            help="Configuration file (TOML).",
-        ),
+        config_option,
         data_option,
         click.option(
             "--port", type=click.IntRange(0, 65_535), envvar="HEADGATE_PORT", show_envvar=True,

@@ -25,8 +25,8 @@ class Trace(msgspec.Struct, frozen=True):
     parent_id: int = 0
     """The caller's span; 0 when the trace begins here."""
     sampled: bool = True
-    """Whether spans are made of it. One that is not sampled is passed on all the same, so that those behind us
-    decide as their caller did."""
+    """Whether spans are made of it. One that is not sampled is passed on all the same, so that those behind
+    us decide as their caller did."""
     state: str = ""
     """The caller's `tracestate`, passed on as it came."""
 
@@ -44,6 +44,10 @@ class Try(msgspec.Struct):
     usage: Usage = UNKNOWN_USAGE
 
 
+GUESSED = "*"
+"""Stands for every name of a model that is not listed."""
+
+
 class Passage(msgspec.Struct, gc=False):
     """What is seen from outside of one request; whoever does a step fills in what it knows.
 
@@ -53,7 +57,9 @@ class Passage(msgspec.Struct, gc=False):
     endpoint: str
     principal: Principal | None = None
     model: str = ""
-    """The model's own name; empty until a model of the table was named, for any other is a client's text."""
+    """The model's own name; empty until one was named that is served."""
+    label: str = ""
+    """The same for counters: GUESSED for a name that only a `*` stands for, which is a client's text."""
     target: str = ""
     """Who answered, or was asked last."""
     stream: bool = False
@@ -126,16 +132,34 @@ class Observer(Protocol):
 
 
 class UpstreamReading(msgspec.Struct, frozen=True):
-    """How one upstream is doing now."""
+    """The connections to one upstream now."""
 
     name: str
-    breaker: str
-    """`closed`, `open` or `half_open`; empty where there is none."""
-    in_flight: int
-    waiting: int
-    """Requests that wait for a place in its queue."""
     open_connections: int
     idle_connections: int
+
+
+class TargetReading(msgspec.Struct, frozen=True):
+    """How one target is doing now: a model at an upstream."""
+
+    model: str
+    target: str
+    """The upstream's name."""
+    upstream_model: str
+    breaker: str
+    """`closed`, `open` or `half_open`."""
+    resting_ms: int
+    """How much longer it rests; 0 when it does not."""
+    in_flight: int
+    places: int | None
+    """How many requests it takes at once; None without a bound."""
+    waiting: int
+    """Requests that wait for a place."""
+    requests: int
+    """Within the window of its health, those that tell something."""
+    failures: int
+    first_byte_ms: float
+    """To the first byte of a reply, smoothed; 0 when nothing came within the window."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -144,6 +168,8 @@ class Reading(msgspec.Struct, frozen=True):
     connections: int
     """Clients connected."""
     upstreams: Sequence[UpstreamReading] = ()
+    targets: Sequence[TargetReading] = ()
+    """Of the models that are listed; names that only a `*` stands for are clients' text."""
     journal_open: int = 0
     """Attempts without an outcome yet."""
     journal_works: bool = True

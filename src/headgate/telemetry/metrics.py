@@ -13,7 +13,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from headgate.core.observer import Reading, UpstreamReading
+from headgate.core.observer import Reading, TargetReading, UpstreamReading
 from headgate.telemetry.counters import Counters, Histogram, Series
 
 LABELS = ("endpoint", "model", "target")
@@ -36,6 +36,8 @@ class Row(msgspec.Struct, frozen=True):
     histogram: Callable[[Series], Histogram] | None = None
     of_upstream: Callable[[UpstreamReading], Found] | None = None
     """Numbers of one upstream, with the values of the labels after `target`."""
+    of_target: Callable[[TargetReading], Found] | None = None
+    """Numbers of one target, with the values of the labels after `model` and `target`."""
     of_gate: Callable[[Counters, Reading], float] | None = None
 
 
@@ -55,10 +57,8 @@ def _tokens(series: Series) -> Found:
     yield ("reasoning",), series.reasoning_tokens
 
 
-def _breaker(upstream: UpstreamReading) -> Found:
-    if upstream.breaker:
-        return [((state,), float(state == upstream.breaker)) for state in BREAKER_STATES]
-    return ()
+def _breaker(target: TargetReading) -> Found:
+    return [((state,), float(state == target.breaker)) for state in BREAKER_STATES]
 
 
 def _connections(upstream: UpstreamReading) -> Found:
@@ -83,14 +83,16 @@ ROWS: tuple[Row, ...] = (
         "streamed answer.", LABELS, histogram=lambda series: series.first_token),
     Row("headgate_time_between_tokens_seconds", "histogram", "Between two reads of a stream: a sample of one "
         "in eight.", LABELS, histogram=lambda series: series.between),
-    Row("headgate_upstream_in_flight", "gauge", "Requests that a target is working on.", ("target",),
-        of_upstream=lambda upstream: _one(upstream.in_flight)),
-    Row("headgate_upstream_waiting", "gauge", "Requests that wait for a place at a target.", ("target",),
-        of_upstream=lambda upstream: _one(upstream.waiting)),
+    Row("headgate_target_in_flight", "gauge", "Requests that a target is working on.", ("model", "target"),
+        of_target=lambda target: _one(target.in_flight)),
+    Row("headgate_target_waiting", "gauge", "Requests that wait for a place at a target.",
+        ("model", "target"), of_target=lambda target: _one(target.waiting)),
+    Row("headgate_target_breaker", "gauge", "State of a target's circuit breaker: 1 for the one it is in.",
+        ("model", "target", "state"), of_target=_breaker),
+    Row("headgate_target_resting_seconds", "gauge", "How much longer a target rests, as it asked to.",
+        ("model", "target"), of_target=lambda target: _one(target.resting_ms / 1000)),
     Row("headgate_upstream_connections", "gauge", "Connections to a target, by state.", ("target", "state"),
         of_upstream=_connections),
-    Row("headgate_upstream_breaker", "gauge", "State of a target's circuit breaker: 1 for the one it is in.",
-        ("target", "state"), of_upstream=_breaker),
     Row("headgate_client_connections", "gauge", "Clients that are connected.",
         of_gate=lambda _, now: now.connections),
     Row("headgate_event_loop_lag_seconds", "histogram", "How late the event loop comes to its clock, looked "
@@ -134,6 +136,10 @@ class Collector:
             for upstream in now.upstreams:
                 for values, number in row.of_upstream(upstream):
                     family.add_metric((upstream.name, *values), number)
+        if row.of_target is not None:
+            for target in now.targets:
+                for values, number in row.of_target(target):
+                    family.add_metric((target.model, target.target, *values), number)
         if row.of_gate is not None:
             family.add_metric((), row.of_gate(self._counters, now))
         return family

@@ -106,7 +106,7 @@ class Telemetry:
         """Counts an attempt that has ended."""
         passage.outcome = outcome
         passage.usage = usage
-        series = self.counters.series(passage.endpoint, passage.model, target)
+        series = self.counters.series(passage.endpoint, passage.label, target)
         name = _OUTCOMES[outcome]
         series.attempts[name] = series.attempts.get(name, 0) + 1
         series.used(usage)
@@ -116,14 +116,14 @@ class Telemetry:
 
     def between(self, passage: Passage, gap_s: float) -> None:
         """Counts one of the pauses in a stream."""
-        self.counters.series(passage.endpoint, passage.model, passage.target).between.add(gap_s)
+        self.counters.series(passage.endpoint, passage.label, passage.target).between.add(gap_s)
 
     def ended(self, seen: Seen) -> None:
         """Counts a request that has been answered, and has it written down."""
         passage = seen.passage
         now_s = self._clock()
         if passage is not None:
-            series = self.counters.series(passage.endpoint, passage.model, passage.target)
+            series = self.counters.series(passage.endpoint, passage.label, passage.target)
             series.requests += 1
             series.duration.add(now_s - seen.started_s)
             if passage.first_s and passage.stream:

@@ -15,17 +15,13 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
-from headgate.core.errors import ApiError, Forbidden, Unauthorized
+from headgate.core.operator import operators_only
 from headgate.core.ports import Keys
 from headgate.telemetry.metrics import Collector
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-OPERATOR = "master"
-"""The id of the operator's key."""
-SCHEME = b"bearer"
 
 
 class MetricsPage:
@@ -44,7 +40,7 @@ class MetricsPage:
         """The ASGI entry."""
         headers = dict(scope["headers"])
         if not self.public:
-            refusal = self._refusal(headers.get(b"authorization", b""))
+            refusal = operators_only(headers.get(b"authorization", b""), self._keys)
             if refusal is not None:
                 await _answer(send, refusal.status, b"application/json", refusal.body())
                 return
@@ -52,15 +48,6 @@ class MetricsPage:
         # What is looked up belongs to the loop; what is counted may be read from anywhere.
         body = await asyncio.to_thread(self._write, encode, self._collector.collect())
         await _answer(send, 200, kind.encode(), body)
-
-    def _refusal(self, authorization: bytes) -> ApiError | None:
-        scheme, _, token = authorization.partition(b" ")
-        holder = self._keys.find(token.strip()) if scheme.lower() == SCHEME else None
-        if holder is None:
-            return Unauthorized("The metrics take the operator's key: 'Authorization: Bearer YOUR_KEY'.")
-        if holder.key_id != OPERATOR:
-            return Forbidden("The metrics are for the operator's key alone.")
-        return None
 
     def _write(self, encode: Callable[[Any], bytes], ours: Iterable[Metric]) -> bytes:
         written = []
