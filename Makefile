@@ -20,7 +20,7 @@ DEV_EXTRAS := $(RUN_EXTRAS) bedrock vertex postgres redis parquet traces speech 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format bench fuzz starter lock clean
+.PHONY: help run test check format bench fuzz faults starter lock clean
 
 ifeq ($(UV),)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -58,6 +58,9 @@ bench: $(VENV)/.dev ## speed and memory beside nginx and other gateways (needs n
 
 fuzz: $(VENV)/.dev ## 50,000 mutated requests against a real gate
 	$(PY) -m tests.fuzz $(ARGS)
+
+faults: $(VENV)/.dev ## 10,000 requests beside an upstream that goes wrong in every way (docs/reliability.md)
+	$(PY) -m tests.faults $(ARGS)
 
 starter: $(VENV)/.training ## make the starter model anew: data, training, scores
 	$(PY) -m training.chat.make $(ARGS)
