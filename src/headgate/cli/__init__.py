@@ -13,14 +13,16 @@ from collections.abc import Sequence
 import click
 
 from headgate import __version__
-from headgate.cli import doctor, engine, keys, serve, upstreams
+from headgate.cli import backup, doctor, engine, keys, migrate, serve, upstreams
 from headgate.cli.exits import INTERRUPTED, RUNTIME_ERROR, USAGE_ERROR
 from headgate.core.errors import HeadgateError, SettingsError
 
 COMMANDS: tuple[click.Command, ...] = (
+    backup.command,
     doctor.command,
     engine.command,
     keys.command,
+    migrate.command,
     serve.command,
     upstreams.command,
 )

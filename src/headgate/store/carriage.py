@@ -21,14 +21,14 @@ STOP_S = 5.0
 """Time for carrying what is left when the gate stops; the rest is carried at its next start."""
 RESTART_S = (1.0, 2.0, 5.0, 30.0)
 """Pauses before a carrier that died is started anew."""
-_IDENTITY_FILE = "identity"
+IDENTITY_FILE = "identity"
 
 _log = logging.getLogger(__name__)
 
 
 def journal_identity(folder: Path) -> str:
     """The name of a journal in the database, made with the journal and kept beside its segments."""
-    path = folder / _IDENTITY_FILE
+    path = folder / IDENTITY_FILE
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if not path.exists():

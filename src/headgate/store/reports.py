@@ -232,7 +232,7 @@ def _piece(plan: _Plan, span: Span, subjects: Sequence[int] | None) -> Select[An
     query = select(*group, *(func.sum(table.c[measure]).label(measure) for measure in MEASURES))
     query = query.where(table.c.kind == int(kind))
     if subjects is None and kind is not Kind.ALL:
-        # One seek for each subject that there is, in their order, instead of reading all times of all of them.
+        # One seek for each subject that there is, in their order, instead of reading all times of all.
         there = select(terms.c.number).where(terms.c.kind == int(plan.term or 0))
         query = query.where(table.c.subject.in_(there))
     elif subjects is not None and len(subjects) == 1:
