@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from headgate.core import sse
 from headgate.core.sse import (
     DONE,
+    LARGE_EVENT_BYTES,
     MAX_EVENT_BYTES,
     EventSplitter,
+    LargeEventSplitter,
     comment,
     event,
     events,
@@ -225,3 +227,28 @@ def test_a_comment_is_no_event() -> None:
     assert has_data(b"data: [DONE]")
     assert not has_data(b"")
     assert read_by_the_standard(comment() + comment(b"data: x")) == []
+
+
+@given(
+    st.lists(st.sampled_from([b"data: x", b"a" * 40, b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n"])), st.data()
+)
+def test_large_events_are_cut_as_others_are(pieces: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(pieces)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=8)))
+    large, usual = LargeEventSplitter(), EventSplitter()
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        assert large.feed(stream[start:end]) == usual.feed(stream[start:end])
+        assert large.tail == usual.tail
+    assert large.take_raw() + large.tail == usual.take_raw() + usual.tail
+
+
+def test_a_large_event_may_be_larger() -> None:
+    splitter = LargeEventSplitter()
+    piece = b"x" * 1_048_576
+    assert splitter.feed(b"data: " + piece * 2) == b""
+    assert not splitter.oversized
+    whole = splitter.feed(piece + b"\n\ndata")
+    assert (len(whole), splitter.tail) == (3 * len(piece) + 8, b"data")
+    while not splitter.oversized:
+        assert splitter.feed(piece) == b""
+    assert len(splitter.tail) > LARGE_EVENT_BYTES

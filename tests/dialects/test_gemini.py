@@ -107,7 +107,7 @@ def picture(url: str) -> Json:
     ("body", "param"),
     [
         ({"n": 9}, "n"),
-        ({"modalities": ["text", "image"]}, "modalities"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
         ({"reasoning_effort": "enormous"}, "reasoning_effort"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages"),

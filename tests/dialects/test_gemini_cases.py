@@ -8,23 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.genai import types
 from google.genai.types import GenerateContentResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from headgate.core.ports import Outgoing
 from headgate.core.sse import DONE, EventSplitter, events, payload
 from headgate.dialects.gemini import Gemini
-from tests.dialects.calls import chat_call
+from tests.dialects.calls import chat_call, embedding_call
 from tests.dialects.gemini_types import accepted
 
 Json = dict[str, Any]
 FOLDER = Path(__file__).parent / "gemini"
-CASES = sorted(path for path in FOLDER.iterdir() if path.is_dir()) if FOLDER.exists() else []
+FOLDERS = sorted(path for path in FOLDER.iterdir() if path.is_dir())
+VECTORS = [case for case in FOLDERS if case.name.endswith("_vectors")]
+CASES = [case for case in FOLDERS if case not in VECTORS]
 STREAMS = [case for case in CASES if case.name.endswith("_stream")]
 WHOLE = [case for case in CASES if case.name.endswith("_whole")]
-FAILING = ("overloaded_stream", "broken_off_stream", "malformed_call_stream")
+FAILING = ("overloaded_stream", "broken_off_stream", "malformed_call_stream", "not_drawn_stream")
 CREATED_S = 1_760_000_000
 MODEL = "gemini-3.5-flash"
 
@@ -38,7 +42,8 @@ def options_of(case: Path) -> Json:
 def outgoing_of(case: Path) -> Outgoing:
     options = options_of(case)
     dialect = Gemini(drop_unsupported=options.get("unsupported") == "drop")
-    call = chat_call((case / "request.json").read_bytes(), options.get("model", MODEL))
+    make, model = (embedding_call, "gemini-embedding-001") if case in VECTORS else (chat_call, MODEL)
+    call = make((case / "request.json").read_bytes(), options.get("model", model))
     call.created_s = CREATED_S
     return dialect.request(call)
 
@@ -75,7 +80,7 @@ def test_there_are_enough() -> None:
     assert len(STREAMS) + len(WHOLE) == len(CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FOLDERS, ids=lambda case: case.name)
 def test_a_request(case: Path) -> None:
     assert upstream_of(case) == json.loads((case / "upstream.json").read_text())
     assert (case / "page").read_text().startswith("https://ai.google.dev/")
@@ -101,6 +106,22 @@ def test_a_whole_reply(case: Path) -> None:
     made = json.loads(client_of(case))
     assert made == json.loads((case / "client.json").read_text())
     ChatCompletion.model_validate(made, strict=True)
+
+
+@pytest.mark.parametrize("case", VECTORS, ids=lambda case: case.name)
+def test_a_reply_of_vectors(case: Path) -> None:
+    body = upstream_of(case)["body"]
+    for one in body.get("requests", [body]):
+        types.Content.model_validate(one["content"])
+        own = {name: value for name, value in one.items() if name not in ("content", "model")}
+        types.EmbedContentConfig.model_validate(own)
+    reply = json.loads((case / "reply.json").read_text())
+    for vector in reply.get("embeddings") or [reply["embedding"]]:
+        types.ContentEmbedding.model_validate(vector)
+    made = json.loads(client_of(case))
+    assert made == json.loads((case / "client.json").read_text())
+    if isinstance(made["data"][0]["embedding"], list):
+        CreateEmbeddingResponse.model_validate(made, strict=True)
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=lambda case: case.name)

@@ -12,6 +12,9 @@ MAX_EVENT_BYTES = 1_048_576
 """An event above this is passed on raw until its end: a picture in base64 may be larger, but the memory of
 a stream has to stay bounded."""
 
+LARGE_EVENT_BYTES = 67_108_864
+"""The same where a stream is known to carry pictures, one to an event: what a whole reply may be."""
+
 DONE = b"data: [DONE]\n\n"
 
 # A blank line that ends an event. `\r` alone is a line end too, though nobody sends it; CR LF is one.
@@ -58,6 +61,49 @@ class EventSplitter:
     def tail(self) -> bytes:
         """What has arrived of an unfinished event."""
         return self._tail
+
+
+class LargeEventSplitter:
+    """The same for streams whose single events are megabytes, such as pictures in base64."""
+
+    __slots__ = ("_edge", "_inner", "_waiting", "_waiting_bytes")
+
+    def __init__(self) -> None:
+        self._inner = EventSplitter()
+        self._edge = b""
+        """The last bytes that came: a boundary may begin in them."""
+        self._waiting: list[bytes] = []
+        """What came since without a boundary. Joined once, when there is one: not anew with every piece."""
+        self._waiting_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Everything up to the last event boundary; the rest waits for more bytes."""
+        window = self._edge + data
+        self._edge = window[-3:]  # the longest boundary is four bytes
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if not any(pair in window for pair in (b"\n\n", b"\n\r", b"\r\r")):
+            return b""
+        return self._inner.feed(self._take())
+
+    def _take(self) -> bytes:
+        data = b"".join(self._waiting)
+        self._waiting, self._waiting_bytes = [], 0
+        return data
+
+    @property
+    def oversized(self) -> bool:
+        """The event that is arriving is over the cap."""
+        return self._waiting_bytes + len(self._inner.tail) > LARGE_EVENT_BYTES
+
+    def take_raw(self) -> bytes:
+        """The unfinished event so far."""
+        return self._inner.feed(self._take()) + self._inner.take_raw()
+
+    @property
+    def tail(self) -> bytes:
+        """What has arrived of an unfinished event."""
+        return self._inner.tail + b"".join(self._waiting)
 
 
 def _last_boundary(data: bytes) -> int:

@@ -78,14 +78,19 @@ class Anthropic:
                     body[name] = value
                 elif name not in ("output_config", "thinking"):
                     unsupported.hint(name)
+        path, headers = self.place(body, call)
         plan = ReplyPlan(call.created_s, call.upstream_model, offer.legacy, offer.answer_tool)
         return Outgoing(
-            "/messages",
+            path,
             msgspec.json.encode(body),
-            self._headers,
+            headers,
             translator=Reply(plan),
             dropped=unsupported.dropped,
         )
+
+    def place(self, body: dict[str, Any], call: Call) -> tuple[str, Headers]:
+        """Where the body goes, and the headers it goes with."""
+        return "/messages", self._headers
 
     def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
         """An error reply of Anthropic's; see `anthropic_error`."""

@@ -1,7 +1,7 @@
-"""Gemini's dialect: chat completions as generateContent and back, with `gemini_*.py`.
+"""Gemini's dialect: chat completions as generateContent and back, embeddings, with `gemini_*.py`.
 
-Source: ai.google.dev/api/generate-content (v1beta). Only two things are judged by a model's name: how models
-before Gemini 3 are told to think, and that they do not insist on signatures. docs/dialects.md tells the rest.
+Source: ai.google.dev/api/generate-content and .../embeddings (v1beta). Little is judged by a model's name:
+how models before Gemini 3 are told to think, that they do not insist on signatures, and whether one draws.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import msgspec
 
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
+from headgate.core.embedding import EmbeddingRequest
 from headgate.core.errors import ApiError, BadRequest
 from headgate.core.ports import Call, Headers, Outgoing
+from headgate.dialects.drawn import PICTURES
+from headgate.dialects.gemini_embed import embed, model_path
 from headgate.dialects.gemini_error import upstream_error
 from headgate.dialects.gemini_messages import write_conversation
 from headgate.dialects.gemini_parameters import write_parameters
@@ -22,29 +25,36 @@ from headgate.dialects.gemini_reply import ReplyPlan
 from headgate.dialects.gemini_stream import Reply
 from headgate.dialects.gemini_tools import read_offer, write_answer_form
 from headgate.dialects.unsupported import Unsupported
+from headgate.dialects.vertex import vertex_error, vertex_path
 
 _BEFORE_3 = re.compile(r"(?:^|/)gemini-[12]\b")
-_NOT_IN_A_PATH = re.compile(r"[^A-Za-z0-9._~/-]+")
 _KNOWN = frozenset(field.encode_name for field in msgspec.structs.fields(ChatRequest))
 _MERGED = ("generationConfig", "toolConfig")
 """Objects of Gemini's own that a client may send along: ours are laid over them, member by member."""
 
 
 class Gemini:
-    """The dialect of Gemini's generateContent, for chat."""
+    """The dialect of Gemini's generateContent and embedContent, for chat and embeddings."""
 
-    def __init__(self, *, drop_unsupported: bool = False) -> None:
+    def __init__(self, *, drop_unsupported: bool = False, on_vertex: bool = False) -> None:
+        """`on_vertex` tells that the models are at Google's cloud: the same bodies, at other paths."""
         self._drop = drop_unsupported
+        self._on_vertex = on_vertex
 
     def credentials(self, key: str) -> Headers:
         """The header that carries the key."""
         return ((b"x-goog-api-key", key.encode()),)
 
     def request(self, call: Call) -> Outgoing:
-        """A chat request for generateContent; raises InvalidField for what cannot be said there."""
+        """A request in Gemini's words; raises InvalidField for what cannot be said there."""
         request = call.request
+        if isinstance(request, EmbeddingRequest):
+            return embed(call, request, Unsupported(drop=self._drop), on_vertex=self._on_vertex)
         if not isinstance(request, ChatRequest):
             raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+        return self._chat(call, request)
+
+    def _chat(self, call: Call, request: ChatRequest) -> Outgoing:
         before_3 = _BEFORE_3.search(call.upstream_model) is not None
         unsupported = Unsupported(drop=self._drop)
         conversation = write_conversation(call.fields["messages"], unsupported, signed=not before_3)
@@ -65,37 +75,44 @@ class Gemini:
             body["toolConfig"] = tool_config
         if config:
             body["generationConfig"] = config
-        for name, value in call.fields.items():
-            # Fields that OpenAI does not have are Gemini's own: `safetySettings`, `cachedContent`, ...
-            if name not in _KNOWN and name not in _MERGED and bytes(value) != b"null":
-                if name in body:
-                    unsupported.hint(name)
-                else:
-                    body[name] = value
-        plan = ReplyPlan(call.created_s, call.upstream_model, offer.legacy)
+        _own_fields(body, call, unsupported)
+        if self._on_vertex and body.pop("store", None):
+            unsupported.parameter("store")
+        plan = ReplyPlan(call.created_s, call.upstream_model, offer.legacy, call.host)
         return Outgoing(
-            _path(call.upstream_model, stream=call.stream),
+            self._path(call),
             msgspec.json.encode(body),
             translator=Reply(plan),
             dropped=unsupported.dropped,
+            framing=PICTURES if call.stream and _draws(call, request) else None,
         )
+
+    def _path(self, call: Call) -> str:
+        verb = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        if self._on_vertex:
+            return vertex_path("google", call.upstream_model, verb)
+        return model_path(call.upstream_model, verb)
 
     def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
         """An error reply of Gemini's; see `gemini_error`."""
+        if self._on_vertex:
+            return vertex_error(status, headers, body)
         return upstream_error(status, headers, body)
 
 
-def _path(model: str, *, stream: bool) -> str:
-    """A model's name is part of the path: nothing in it may lead elsewhere."""
-    resource = model if "/" in model else f"models/{model}"
-    if any(step in ("", ".", "..") for step in resource.split("/")):
-        raise violation.wrong_value("model")
-    verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    return f"/{_NOT_IN_A_PATH.sub(_escape, resource)}:{verb}"
+def _own_fields(body: dict[str, Any], call: Call, unsupported: Unsupported) -> None:
+    """Fields that OpenAI does not have are Gemini's own: `safetySettings`, `cachedContent`, ..."""
+    for name, value in call.fields.items():
+        if name not in _KNOWN and name not in _MERGED and bytes(value) != b"null":
+            if name in body:
+                unsupported.hint(name)
+            else:
+                body[name] = value
 
 
-def _escape(found: re.Match[str]) -> str:
-    return "".join([f"%{byte:02X}" for byte in found[0].encode()])
+def _draws(call: Call, request: ChatRequest) -> bool:
+    """Whether pictures may come, which are long events: they were asked for, or the model is one for them."""
+    return "image" in (request.modalities or ()) or "image" in call.upstream_model
 
 
 def _own(call: Call, name: str) -> dict[str, Any]:

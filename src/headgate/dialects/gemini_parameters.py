@@ -61,6 +61,7 @@ def write_parameters(
     _choices(config, request)
     _sampling(config, call, request, unsupported)
     _thinking(config, request, before_3=before_3)
+    _modalities(config, request)
     if request.service_tier in TIERS:
         body["serviceTier"] = TIERS[request.service_tier]
     elif request.service_tier not in (None, "auto"):
@@ -122,11 +123,17 @@ def _thinking(config: Body, request: ChatRequest, *, before_3: bool) -> None:
     config.setdefault("thinkingConfig", written)
 
 
-def _leave_out(request: ChatRequest, unsupported: Unsupported) -> None:
-    if request.modalities is not None and set(request.modalities) - {"text"}:
+def _modalities(config: Body, request: ChatRequest) -> None:
+    wanted = request.modalities or []
+    if not set(wanted) <= {"text", "image"}:
         raise violation.wrong_value(
-            "modalities", "Invalid value for 'modalities': this model writes text only."
+            "modalities", "Invalid value for 'modalities': supported are 'text' and 'image' here."
         )
+    if "image" in wanted:
+        config["responseModalities"] = [one.upper() for one in dict.fromkeys(wanted)]
+
+
+def _leave_out(request: ChatRequest, unsupported: Unsupported) -> None:
     for name, nothing in (
         ("logit_bias", ({},)),
         ("verbosity", ("medium",)),

@@ -1,7 +1,7 @@
 """What Gemini replies, and a whole reply as a chat completion. Streams are read in `gemini_stream`.
 
 Source: ai.google.dev/api/generate-content (GenerateContentResponse). Parts that are not known here are left
-out: pictures, code that ran there, sources.
+out: code that ran there, sources.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from headgate.core.errors import UpstreamFailed
+from headgate.dialects.drawn import BREAK, Host, image, markdown, url_of
 
 FILTERED = frozenset((
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "JAILBREAK",
@@ -22,7 +23,7 @@ FILTERED = frozenset((
 
 BROKEN = frozenset((
     "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
-    "MISSING_THOUGHT_SIGNATURE",
+    "MISSING_THOUGHT_SIGNATURE", "NO_IMAGE", "IMAGE_OTHER",
 ))  # fmt: skip
 """The model failed. Where nothing was said either, an empty answer that ends well would hide it."""
 
@@ -39,6 +40,8 @@ class ReplyPlan(Struct, frozen=True):
     """Its name, should the reply not say."""
     legacy: bool = False
     """The client speaks of `functions`: a call is told as `function_call`."""
+    host: Host | None = None
+    """Keeps the pictures that come; without it they are told as data URLs."""
 
 
 class UsageSeen(Struct, rename="camel"):
@@ -79,6 +82,18 @@ class FunctionCall(Struct, rename="camel"):
     args: Raw = NULL
 
 
+class InlineData(Struct, rename="camel"):
+    """A file in base64."""
+
+    mime_type: str = ""
+    data: Raw = NULL
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is one that clients can be shown."""
+        return self.mime_type.startswith("image/") and self.data != NULL
+
+
 class Part(Struct, rename="camel"):
     """A piece of an answer."""
 
@@ -86,6 +101,7 @@ class Part(Struct, rename="camel"):
     thought: bool = False
     thought_signature: str | None = None
     function_call: FunctionCall | None = None
+    inline_data: InlineData | None = None
 
 
 class Content(Struct, rename="camel"):
@@ -243,36 +259,67 @@ def _choice(candidate: Candidate, place: int, number: str, plan: ReplyPlan) -> d
     }
 
 
+class _Said:
+    """What the parts of one choice say, by kind."""
+
+    def __init__(self, number: str, index: int, host: Host | None) -> None:
+        self._number = number
+        self._index = index
+        self._host = host
+        self._drew = False
+        self.texts: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
+        self.signature: str | None = None
+
+    def add(self, part: Part) -> None:
+        if part.function_call is not None:
+            call = written_call(part.function_call, self._number, self._index, len(self.calls))
+            if part.thought_signature:
+                call["extra_content"] = signed(part.thought_signature)
+            self.calls.append(call)
+            return
+        self.signature = part.thought_signature or self.signature
+        if part.inline_data is not None and part.inline_data.is_picture and not part.thought:
+            self._draw(part.inline_data)
+        if part.text == NULL:
+            return
+        text = _text(part.text)
+        if part.thought:
+            self.reasoning.append(text)
+        elif text:
+            self.texts += [BREAK, text] if self._drew else [text]
+            self._drew = False
+
+    def _draw(self, drawing: InlineData) -> None:
+        url = url_of(drawing.mime_type, drawing.data, self._host)
+        self.texts += [BREAK, markdown(url)] if self.texts else [markdown(url)]
+        self.images.append(image(url, len(self.images)))
+        self._drew = True
+
+
 def _message(
     content: Content, number: str, index: int, plan: ReplyPlan, refused: str | None
 ) -> tuple[dict[str, Any], bool]:
     """OpenAI's message for the parts, and whether it calls."""
-    texts: list[str] = []
-    reasoning: list[str] = []
-    calls: list[dict[str, Any]] = []
-    signature: str | None = None
+    said = _Said(number, index, plan.host)
     for part in content.parts:
-        if part.function_call is not None:
-            call = written_call(part.function_call, number, index, len(calls))
-            if part.thought_signature:
-                call["extra_content"] = signed(part.thought_signature)
-            calls.append(call)
-            continue
-        signature = part.thought_signature or signature
-        if part.text != NULL:
-            (reasoning if part.thought else texts).append(_text(part.text))
-    text = "".join(texts)
+        said.add(part)
+    text = "".join(said.texts)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": text if text or not (calls or refused) else None,
+        "content": text if text or not (said.calls or refused) else None,
         "refusal": refused,
     }
-    if any(reasoning):
-        message["reasoning_content"] = "".join(reasoning)
-    if calls and plan.legacy:
-        message["function_call"] = calls[0]["function"]
-    elif calls:
-        message["tool_calls"] = calls
-    if signature:
-        message["extra_content"] = signed(signature)
-    return message, bool(calls)
+    if said.images:
+        message["images"] = said.images
+    if any(said.reasoning):
+        message["reasoning_content"] = "".join(said.reasoning)
+    if said.calls and plan.legacy:
+        message["function_call"] = said.calls[0]["function"]
+    elif said.calls:
+        message["tool_calls"] = said.calls
+    if said.signature:
+        message["extra_content"] = signed(said.signature)
+    return message, bool(said.calls)

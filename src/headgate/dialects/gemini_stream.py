@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from headgate.core.sse import DONE, payload
+from headgate.dialects.drawn import BREAK, image, markdown, url_of
 from headgate.dialects.gemini_error import event_code
 from headgate.dialects.gemini_reply import (
     BROKEN,
@@ -19,6 +20,7 @@ from headgate.dialects.gemini_reply import (
     NULL,
     Candidate,
     FunctionCall,
+    InlineData,
     Part,
     ReplyPlan,
     Response,
@@ -48,13 +50,18 @@ _END = b'},"finish_reason":null}]}\n\n'
 class _Choice:
     """What is known of one choice so far."""
 
-    __slots__ = ("calls", "lead", "reason", "refusal", "said", "signature")
+    __slots__ = ("calls", "drew", "lead", "pictures", "reason", "refusal", "said", "signature", "wrote")
 
     def __init__(self, lead: bytes) -> None:
         self.lead = lead
         """The bytes with which every chunk begins, up to the delta's members."""
         self.calls = 0
         self.said = False
+        self.wrote = False
+        """Words have gone out."""
+        self.drew = False
+        """A picture was the last thing that has gone out."""
+        self.pictures = 0
         self.reason: str | None = None
         self.refusal: str | None = None
         self.signature: str | None = None
@@ -150,11 +157,28 @@ class Reply:
             return self._call(choice, index, part.function_call, part.thought_signature)
         if part.thought_signature:
             choice.signature = part.thought_signature
+        if part.inline_data is not None and part.inline_data.is_picture and not part.thought:
+            return self._picture(choice, part.inline_data)
         text = bytes(part.text)
         if text == _EMPTY or not text.startswith(b'"'):
             return b""
         choice.said = True
-        return choice.lead + (b'"reasoning_content":' if part.thought else b'"content":') + text + _END
+        if part.thought:
+            return choice.lead + b'"reasoning_content":' + text + _END
+        out = _chunk(choice, {"content": BREAK}) if choice.drew else b""
+        choice.wrote, choice.drew = True, False
+        return out + choice.lead + b'"content":' + text + _END
+
+    def _picture(self, choice: _Choice, drawing: InlineData) -> bytes:
+        try:
+            url = url_of(drawing.mime_type, drawing.data, self._plan.host)
+        except msgspec.DecodeError:
+            return b""
+        before = BREAK if choice.wrote or choice.drew else ""
+        choice.said, choice.drew = True, True
+        told = {"content": before + markdown(url), "images": [image(url, choice.pictures)]}
+        choice.pictures += 1
+        return _chunk(choice, told)
 
     def _call(self, choice: _Choice, index: int, call: FunctionCall, signature: str | None) -> bytes:
         assert self._head is not None

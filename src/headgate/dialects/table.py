@@ -8,6 +8,7 @@ from headgate.core.errors import SettingsError
 from headgate.core.ports import Dialect, Headers
 from headgate.core.quirks import PLAIN, Quirks
 from headgate.dialects.anthropic import Anthropic
+from headgate.dialects.anthropic_vertex import AnthropicOnVertex
 from headgate.dialects.azure import Azure
 from headgate.dialects.bedrock import Bedrock
 from headgate.dialects.cohere import Cohere
@@ -24,8 +25,11 @@ def make_dialect(
     drop_unsupported: bool = False,
     quirks: Quirks = PLAIN,
     api_version: str | None = None,
+    identity: str | None = None,
 ) -> Dialect:
     """The dialect of a remote upstream; `headers` are what the operator has sent along with every request.
+
+    `identity` is the kind of the upstream's, where it has one: it tells at whose cloud a model is.
 
     Raises SettingsError for a setting that means nothing to it.
     """
@@ -40,10 +44,12 @@ def make_dialect(
             return OpenAI() if quirks == PLAIN else DepartingOpenAI(quirks)
         case "llamacpp":
             return LlamaCpp()
+        case "anthropic" if identity == "google":
+            return AnthropicOnVertex(drop_unsupported=drop_unsupported, headers=headers)
         case "anthropic":
             return Anthropic(drop_unsupported=drop_unsupported, headers=headers)
         case "gemini":
-            return Gemini(drop_unsupported=drop_unsupported)
+            return Gemini(drop_unsupported=drop_unsupported, on_vertex=identity == "google")
         case "bedrock":
             return Bedrock(drop_unsupported=drop_unsupported)
         case "cohere":
