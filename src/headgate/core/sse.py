@@ -34,14 +34,16 @@ class EventSplitter:
         """Everything up to the last event boundary; the rest waits for more bytes."""
         if self._tail:
             data = self._tail + data
+            self._tail = b""
         if b"\r" in data:
             end = _last_boundary(data)
+        elif data.endswith(b"\n\n"):
+            return data
         else:
             end = data.rfind(b"\n\n") + 2
             if end == 1:
                 end = 0
         if end == len(data):
-            self._tail = b""
             return data
         self._tail = data[end:]
         return data[:end]

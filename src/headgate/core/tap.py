@@ -99,7 +99,10 @@ class StreamTap:
         """Looks at a block of whole events and returns what the client may see of it."""
         plain = _plain(block)
         if plain:
-            self._keep(plain)
+            self._kept.append(plain)
+            self._kept_bytes += len(plain)
+            if self._kept_bytes > KEPT_BYTES:
+                self._fold()
             if plain is block:
                 return block
             block = block[len(plain) :]
@@ -179,7 +182,9 @@ class StreamTap:
 
     def _fold(self) -> None:
         raw = b"".join(self._kept)
-        self._finish_reasons += len(_FINISH_REASON.findall(raw))
+        # Nearly every chunk has one that is null. Counting these first takes a fifth of the expression's time.
+        if raw.count(b'"finish_reason"') != raw.count(b'"finish_reason":null'):
+            self._finish_reasons += len(_FINISH_REASON.findall(raw))
         if self.usage is None:
             self._estimated_tokens += said_tokens(raw)
         self._kept = []
@@ -197,20 +202,32 @@ def _plain(block: bytes) -> bytes:
     error = block.find(b'"error"', 0, end)
     if error >= 0:
         end = block.rfind(b"\n\n", 0, error) + 2
-    usages = block.count(b'"usage"', 0, end) - block.count(b'"usage":null', 0, end)
+    usages = block.count(b'"usage"', 0, end)
     if usages:
-        usage = block.find(b'"usage":{', 0, end) if usages == 1 else -1
-        if usage < 0:  # spaced, or not an object, or one of several
-            found = _USAGE_OBJECT.search(block, 0, end)
-            usage = found.start() if found is not None else end
-        end = block.rfind(b"\n\n", 0, usage) + 2
+        usage = _usage_at(block, end, usages)
+        if usage >= 0:
+            end = block.rfind(b"\n\n", 0, usage) + 2
     plain = block if end == len(block) else block[:end]
     if plain.startswith(b"data: {") and plain.endswith(b"}\n\n"):
+        if plain.find(b"\n") == len(plain) - 2:
+            return plain
         # Between such events stands nothing but this; no other line end may be left. Counting is slower.
         rest = plain.replace(b"}\n\ndata: {", b"")
         if rest.find(b"\n") == len(rest) - 2:
             return plain
     return b""
+
+
+def _usage_at(block: bytes, end: int, usages: int) -> int:
+    """Where the first usage that is not null may stand, of so many in a block up to `end`; -1 for none."""
+    if usages == 1:
+        # Usually in one of the last events, so this search is short.
+        at = block.rfind(b'"usage"', 0, end)
+        return -1 if block.startswith(b":null", at + len(b'"usage"')) else at
+    if usages == block.count(b'"usage":null', 0, end):
+        return -1
+    found = _USAGE_OBJECT.search(block, 0, end)
+    return found.start() if found is not None else end
 
 
 def whole_usage(body: bytes, prompt_bytes: int) -> Usage:

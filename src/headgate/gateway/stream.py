@@ -114,8 +114,11 @@ class Stream:
         if block and self._raw:
             block = self._pass_rest(block)
         if block:
-            self._pass_on(block)
-        if splitter.oversized:
+            if self._translator is None:
+                self._pass_scanned(block)
+            else:
+                self._pass_on(block)
+        if block is not data and splitter.oversized:
             if self._translator is not None:
                 raise UpstreamFailed("The upstream sent an event that is too large to be translated.")
             self._raw = True
