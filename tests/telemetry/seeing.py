@@ -23,7 +23,7 @@ class Request:
     status: int = 200
     gone: bool = False
     failure: ApiError | None = None
-    path: bytes = b"/v1/chat/completions"
+    target: bytes = b"/v1/chat/completions"
     client: str = "192.0.2.7"
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
 

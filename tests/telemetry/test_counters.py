@@ -7,8 +7,7 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.usage import Source, Usage
-from headgate.telemetry.counters import DURATION_BOUNDS_S, OTHER, Counters, Histogram, Series
+from headgate.telemetry.counters import DURATION_BOUNDS_S, OTHER, Counters, Histogram
 
 
 @given(st.lists(st.floats(0, 200)))
@@ -29,15 +28,6 @@ def test_a_value_on_a_bound_belongs_to_it() -> None:
     histogram.add(2.1)
     assert histogram.counts == [1, 1, 1]
     assert bisect_left((1.0, 2.0), 1.0) == 0
-
-
-def test_tokens_of_every_kind_add_up_and_guesses_are_told_apart() -> None:
-    series = Series()
-    series.used(Usage(Source.REPORTED, 10, 4, 20, 7))
-    series.used(Usage(Source.ESTIMATED, 1, 0, 2, 0))
-    assert (series.prompt_tokens, series.cached_tokens) == (11, 4)
-    assert (series.completion_tokens, series.reasoning_tokens) == (22, 7)
-    assert series.estimated == 1
 
 
 def test_over_the_cap_everything_new_is_counted_together() -> None:

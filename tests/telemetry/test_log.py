@@ -12,7 +12,7 @@ from headgate.core.settings_telemetry import Log
 from headgate.telemetry.counters import Counters
 from headgate.telemetry.log import JsonFormatter, RequestLog, is_json
 from tests.gates import wait_until
-from tests.telemetry.test_lines import line
+from tests.telemetry.test_lines import story
 
 
 def test_lines_arrive_in_order_and_whole() -> None:
@@ -20,7 +20,7 @@ def test_lines_arrive_in_order_and_whole() -> None:
     log = RequestLog(Counters(), json=True, descriptor=writer)
     with os.fdopen(reader, "rb") as end:
         for number in range(3000):
-            log.add(line(request_id=f"req_{number}"))
+            log.add(story(request_id=f"req_{number}"))
         said = [json.loads(end.readline()) for _ in range(2900)]
         log.stop()
         os.close(writer)
@@ -35,7 +35,7 @@ def test_a_full_pipe_drops_lines_and_holds_nobody_up() -> None:
     added = 0
     # Each turn waits until the thread is stuck in a write or has taken what waits: in the end it is stuck.
     while counters.log_lines_dropped < 10:
-        log.add(line(request_id=f"req_{added}"))
+        log.add(story(request_id=f"req_{added}"))
         added += 1
     with os.fdopen(reader, "rb") as end:
         seen = b""
@@ -54,7 +54,7 @@ def test_a_pipe_that_nobody_writes_in_order_for_is_waited_for() -> None:
     os.set_blocking(writer, False)
     log = RequestLog(Counters(), json=True, descriptor=writer)
     for number in range(1000):
-        log.add(line(request_id=f"req_{number}"))
+        log.add(story(request_id=f"req_{number}"))
     with os.fdopen(reader, "rb") as end:
         seen = b""
         while seen.count(b"\n") < 1000:
@@ -68,7 +68,7 @@ def test_a_closed_pipe_ends_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     log = RequestLog(Counters(), json=True, descriptor=writer)
-    log.add(line())
+    log.add(story())
     log.stop()
     os.close(writer)
     assert not log._thread.is_alive()
@@ -78,7 +78,7 @@ def test_a_sleeping_log_wakes_for_a_single_line() -> None:
     reader, writer = os.pipe()
     log = RequestLog(Counters(), json=False, descriptor=writer)
     for number in range(3):
-        log.add(line(request_id=f"req_{number}"))
+        log.add(story(request_id=f"req_{number}"))
         assert os.read(reader, 65_536).endswith(b"req_%d\n" % number)
         wait_until(lambda: not log._some.is_set(), "the thread to sleep")
     log.stop()

@@ -8,14 +8,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from headgate.core.errors import InvalidField, ModelNotFound, RateLimited, UpstreamFailed
-from headgate.core.observer import Passage
+from headgate.core.errors import ModelNotFound, RateLimited, UpstreamFailed
+from headgate.core.observer import GUESSED, Passage
 from headgate.core.ports import Outcome
 from headgate.core.settings_telemetry import Log
 from headgate.core.settings_telemetry import Telemetry as TraceSettings
 from headgate.core.usage import UNKNOWN_USAGE, Source, Usage
-from headgate.telemetry.lines import Line
-from headgate.telemetry.observer import Telemetry, _line, kind
+from headgate.telemetry.observer import Telemetry
 from tests.conftest import run
 from tests.telemetry.receiver import attributes, receiving
 from tests.telemetry.seeing import Request, passage
@@ -40,23 +39,36 @@ def now_s() -> float:
 def test_a_request_is_counted_once_and_its_attempts_each() -> None:
     async def main() -> None:
         async with telemetry() as seen:
-            told = passage(stream=True, target="near", attempts=2)
-            seen.tried(told, "far", Outcome.FAILED, 503, UNKNOWN_USAGE)
-            seen.tried(told, "near", Outcome.OK, 200, USED)
+            told = passage(stream=True, target="far", outcome=Outcome.FAILED, status=503)
+            seen.again(told)
+            told.target, told.outcome, told.status, told.usage = "near", Outcome.OK, 200, USED
             started_s = now_s() - 1
             told.first_s = started_s + 0.3
             seen.between(told, 0.02)
             seen.ended(Request(told, started_s=started_s))
             far = seen.counters.series("chat.completions", "m", "far")
             near = seen.counters.series("chat.completions", "m", "near")
-            assert (far.requests, far.attempts, far.prompt_tokens) == (0, {"failed": 1}, 0)
-            assert (near.requests, near.attempts, near.errors) == (1, {"ok": 1}, {})
+            assert (far.requests, far.attempts[Outcome.FAILED], far.prompt_tokens) == (0, 1, 0)
+            assert (near.requests, near.attempts[Outcome.OK], near.errors) == (1, 1, {})
+            assert (sum(far.attempts), sum(near.attempts)) == (1, 1)
             assert (near.prompt_tokens, near.cached_tokens) == (12, 5)
-            assert (near.completion_tokens, near.reasoning_tokens) == (30, 9)
+            assert (near.completion_tokens, near.reasoning_tokens, near.estimated) == (30, 9, 0)
             assert sum(near.duration.counts) == sum(near.first_token.counts) == sum(near.between.counts) == 1
             assert 1 <= near.duration.total < 60
             assert 0.29 < near.first_token.total < 0.31
-            assert (told.outcome, told.usage) == (Outcome.OK, USED)
+
+    run(main())
+
+
+def test_guessed_tokens_are_told_apart_and_nothing_sent_is_no_attempt() -> None:
+    async def main() -> None:
+        async with telemetry() as seen:
+            seen.ended(Request(passage(outcome=Outcome.OK, usage=Usage(Source.ESTIMATED, 1, 0, 2, 0))))
+            seen.ended(Request(passage(outcome=Outcome.FAILED)))
+            seen.ended(Request(passage(outcome=None), failure=RateLimited("x")))
+            series = seen.counters.series("chat.completions", "m", "up")
+            assert (series.requests, sum(series.attempts), series.estimated) == (3, 2, 1)
+            assert (series.prompt_tokens, series.completion_tokens) == (1, 2)
 
     run(main())
 
@@ -77,7 +89,7 @@ def test_errors_are_counted_by_their_class() -> None:
 def test_what_is_no_request_to_a_model_is_not_counted() -> None:
     async def main() -> None:
         async with telemetry() as seen:
-            seen.ended(Request(path=b"/healthz"))
+            seen.ended(Request(target=b"/healthz"))
             assert not list(seen.counters.all())
 
     run(main())
@@ -96,46 +108,14 @@ def test_a_model_that_nobody_serves_is_no_label() -> None:
     run(main())
 
 
-def told(request: Request) -> Line:
-    return _line(request, request.passage, request.started_s + 0.8124)
+def test_names_that_only_a_star_stands_for_are_counted_together() -> None:
+    async def main() -> None:
+        async with telemetry() as seen:
+            for number in range(50):
+                seen.ended(Request(passage(model=f"made-up-{number}", label=GUESSED)))
+            assert [key for key, _ in seen.counters.all()] == [("chat.completions", GUESSED, "up")]
 
-
-def test_a_line_tells_what_happened() -> None:
-    line = told(
-        Request(
-            passage(stream=True, outcome=Outcome.OK, usage=USED, first_s=100.12),
-        )
-    )
-    assert (line.status, line.outcome, line.duration_ms, line.first_token_ms) == (200, "ok", 812.4, 120.0)
-    assert (line.key_id, line.key_name, line.client) == ("key_1", "team blue", "192.0.2.7")
-    assert (line.endpoint, line.model, line.target, line.attempts) == ("chat.completions", "m", "up", 1)
-    assert (line.prompt_tokens, line.cached_tokens, line.completion_tokens) == (12, 5, 30)
-    assert (line.usage, line.stream, line.error) == ("reported", True, "")
-
-
-def test_outcomes_in_lines() -> None:
-    assert told(Request()).outcome == "ok"
-    assert told(Request(failure=RateLimited("x"), status=429)).outcome == "rejected"
-    failed = told(Request(passage(outcome=Outcome.FAILED), failure=UpstreamFailed("x"), status=502))
-    assert (failed.outcome, failed.error, failed.code) == ("failed", "upstream_failed", "upstream_error")
-    assert told(Request(passage(outcome=Outcome.CLIENT_GONE), gone=True)).outcome == "client_gone"
-    assert told(Request(passage(outcome=None), gone=True)).outcome == "client_gone"
-
-
-def test_a_line_repeats_no_words_of_the_client() -> None:
-    wrong = InvalidField(
-        "Invalid value: 'the planted prompt'", param="messages[0].content", code="invalid_value"
-    )
-    line = told(Request(failure=wrong, status=400))
-    assert (line.error, line.code, line.param) == ("invalid_field", "invalid_value", "messages[0].content")
-    assert "planted" not in repr(line)
-    made_up = InvalidField("No", param="the planted prompt", code="invalid_value")
-    assert told(Request(failure=made_up)).param == ""
-
-
-def test_kinds_are_the_trees_words() -> None:
-    assert kind(UpstreamFailed("x")) == "upstream_failed"
-    assert kind(ModelNotFound("x")) == "model_not_found"
+    run(main())
 
 
 def test_lines_are_written_while_the_setting_says_so() -> None:
@@ -164,12 +144,12 @@ def test_a_traced_request_tells_its_upstream_and_the_receiver() -> None:
             told = passage()
             request = Request(told, headers={b"traceparent": f"00-{'a' * 32}-{'b' * 16}-01".encode()})
             seen.trace(request, told)
-            first = dict(seen.sending(told, "far", "gpt-x"))[b"traceparent"]
-            seen.tried(told, "far", Outcome.FAILED, 503, UNKNOWN_USAGE)
-            second = dict(seen.sending(told, "up", "gpt-y"))[b"traceparent"]
-            seen.tried(told, "up", Outcome.OK, 200, USED)
+            first, to_far = seen.sending(told, "far", "gpt-x")
+            second, to_up = seen.sending(told, "up", "gpt-y")
+            seen.sent(first, Outcome.FAILED, 503, UNKNOWN_USAGE)
+            seen.sent(second, Outcome.OK, 200, USED)
             seen.ended(request)
-            sent[:] = [first, second]
+            sent[:] = [dict(to_far)[b"traceparent"], dict(to_up)[b"traceparent"]]
 
     sent: list[bytes] = []
     with receiving() as receiver:
@@ -188,8 +168,9 @@ def test_a_caller_who_does_not_trace_is_passed_on_as_he_came() -> None:
             came = f"00-{'a' * 32}-{'b' * 16}-00".encode()
             request = Request(told, headers={b"traceparent": came})
             seen.trace(request, told)
-            assert dict(seen.sending(told, "up", "x")) == {b"traceparent": came}
-            seen.tried(told, "up", Outcome.OK, 200, USED)
+            attempt, headers = seen.sending(told, "up", "x")
+            assert dict(headers) == {b"traceparent": came}
+            seen.sent(attempt, Outcome.OK, 200, USED)
             seen.ended(request)
 
     with receiving() as receiver:

@@ -12,9 +12,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from headgate.core.observer import Reading, TargetReading, UpstreamReading
-from headgate.core.ports import Principal
+from headgate.core.ports import Outcome, Principal
 from headgate.core.settings import Server as ServerSettings
-from headgate.core.usage import Source, Usage
 from headgate.edge.asgi import bridge
 from headgate.edge.route import Route, Routes
 from headgate.edge.server import Server
@@ -34,8 +33,10 @@ def counted(counters: Counters) -> None:
     series = counters.series("chat.completions", 'odd "m\\odel', "near")
     series.requests = 3
     series.errors["rate_limited"] = 1
-    series.attempts["ok"] = 2
-    series.used(Usage(Source.ESTIMATED, 12, 5, 30, 9))
+    series.attempts[Outcome.OK] = 2
+    series.prompt_tokens, series.cached_tokens = 12, 5
+    series.completion_tokens, series.reasoning_tokens = 30, 9
+    series.estimated = 1
     series.duration.add(0.5)
     series.first_token.add(0.2)
     series.between.add(0.02)

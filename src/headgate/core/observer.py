@@ -61,13 +61,14 @@ class Passage(msgspec.Struct, gc=False):
     label: str = ""
     """The same for counters: GUESSED for a name that only a `*` stands for, which is a client's text."""
     target: str = ""
-    """Who answered, or was asked last."""
+    """Who answered, or was asked last; this and the next three are of the last attempt that has ended."""
     stream: bool = False
     attempts: int = 0
     outcome: Outcome | None = None
-    """How the last attempt ended; None when nothing was sent."""
+    """None when nothing was sent. Before a second attempt's is put here, call `Observer.again`."""
+    status: int = 0
+    """What the upstream answered; 0 when it did not."""
     usage: Usage = UNKNOWN_USAGE
-    """Of the last attempt."""
     first_s: float = 0.0
     """When the first piece of an answer left for the client, on the loop's clock; 0 until then."""
     trace: Trace | None = None
@@ -85,6 +86,8 @@ class Seen(Protocol):
     request_id: str
     started_s: float
     method: bytes
+    target: bytes
+    """Path and query, as they were sent."""
     status: int
     """What the client was answered; 0 when it left before."""
     gone: bool
@@ -92,9 +95,6 @@ class Seen(Protocol):
     """What it was told, or what ended its stream."""
     passage: Passage | None
     """None for what is no request to a model."""
-
-    @property
-    def path(self) -> bytes: ...
 
     @property
     def client(self) -> str:
@@ -108,18 +108,23 @@ class Observer(Protocol):
     """Told what happens to requests. Every call is on the loop, returns at once and never raises."""
 
     tracing: bool
-    """Call `trace` for every request and `sending` before each attempt."""
+    """Call `trace` for every request, and for one that has a `trace` then, `sending` before each attempt and
+    `sent` after it."""
 
     def trace(self, seen: Seen, passage: Passage) -> None:
         """A request to a model has come: decides whether it is traced."""
         ...
 
-    def sending(self, passage: Passage, target: str, upstream_model: str) -> Headers:
+    def sending(self, passage: Passage, target: str, upstream_model: str) -> tuple[Try, Headers]:
         """An attempt of a traced request is about to be sent, with these headers besides its own."""
         ...
 
-    def tried(self, passage: Passage, target: str, outcome: Outcome, status: int, usage: Usage) -> None:
-        """An attempt has ended."""
+    def sent(self, attempt: Try, outcome: Outcome, status: int, usage: Usage) -> None:
+        """An attempt of a traced request has ended."""
+        ...
+
+    def again(self, passage: Passage) -> None:
+        """The attempt that has ended is not the last one: what is known of it will be overwritten."""
         ...
 
     def between(self, passage: Passage, gap_s: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from headgate.core.usage import Source, Usage
+from headgate.core.ports import Outcome
 
 DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """What OpenTelemetry's GenAI conventions advise for `gen_ai.server.request.duration`."""
@@ -77,35 +77,25 @@ class Series:
         self.requests = 0
         self.errors: dict[str, int] = {}
         """By kind; kinds are classes of our error tree, so there are few."""
-        self.attempts: dict[str, int] = {}
+        self.attempts = [0] * len(Outcome)
         """What was sent upstream, by outcome."""
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.reasoning_tokens = 0
         self.estimated = 0
-        """Requests whose tokens nobody reported."""
+        """Attempts whose tokens nobody reported."""
         self.duration = Histogram(DURATION_BOUNDS_S)
         self.first_token = Histogram(FIRST_TOKEN_BOUNDS_S)
         self.between = Histogram(BETWEEN_BOUNDS_S)
-
-    def used(self, usage: Usage) -> None:
-        """Adds the tokens of one attempt."""
-        self.prompt_tokens += usage.input_tokens
-        self.completion_tokens += usage.output_tokens
-        if usage.cached_input_tokens:
-            self.cached_tokens += usage.cached_input_tokens
-        if usage.reasoning_tokens:
-            self.reasoning_tokens += usage.reasoning_tokens
-        if usage.source is not Source.REPORTED:
-            self.estimated += 1
 
 
 class Counters:
     """All series, made when they are first needed, up to a cap."""
 
     def __init__(self, most_series: int = MOST_SERIES) -> None:
-        self._series: dict[Key, Series] = {}
+        self.known: dict[Key, Series] = {}
+        """Those that there are; ask `series` for one that may be new."""
         self._most_series = most_series
         self.lag = Histogram(LAG_BOUNDS_S)
         """How late the event loop came to its clock."""
@@ -115,19 +105,19 @@ class Counters:
 
     def series(self, endpoint: str, model: str, target: str) -> Series:
         """The series of these labels, or over the cap the one that stands for all others."""
-        return self._series.get((endpoint, model, target)) or self._make(endpoint, model, target)
+        return self.known.get((endpoint, model, target)) or self._make(endpoint, model, target)
 
     def all(self) -> Iterator[tuple[Key, Series]]:
         """Every series with its labels, in the order in which they were first needed."""
         # A copy: the loop may add one while another thread reads.
-        yield from list(self._series.items())
+        yield from list(self.known.items())
 
     def _make(self, endpoint: str, model: str, target: str) -> Series:
         key = (endpoint, model, target)
-        if len(self._series) >= self._most_series:
+        if len(self.known) >= self._most_series:
             # Endpoints are few and stay; it is models and targets that a configuration can have in thousands.
             key = (endpoint, OTHER, OTHER)
-        found = self._series.get(key)
+        found = self.known.get(key)
         if found is None:
-            self._series[key] = found = Series()
+            self.known[key] = found = Series()
         return found

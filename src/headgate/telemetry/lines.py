@@ -1,4 +1,4 @@
-"""One line for each request, as JSON or for people. Pure: a record in, bytes out.
+"""One line for each request, as JSON or for people. Pure: what happened in, bytes out.
 
 Must not hold a prompt, an answer, a key or an error's words, for those may quote what was asked.
 """
@@ -6,10 +6,28 @@ Must not hold a prompt, an answer, a key or an error's words, for those may quot
 from __future__ import annotations
 
 import functools
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
+
+from headgate.core.errors import ApiError
+from headgate.core.observer import Passage
+from headgate.core.usage import Source
+
+_SOURCES = {Source.REPORTED: "reported", Source.ESTIMATED: "estimated", Source.PARTIAL: "partial"}
+
+CLIENT_GONE = "client_gone"
+REJECTED = "rejected"
+"""The gate itself said no; nothing was sent upstream."""
+
+PATH_CHARACTERS = 200
+"""Of a path: ours are shorter, and a stranger's is nobody's business beyond that."""
+
+# A field's path in our own words. What a client made up (a key of its own) is not repeated.
+_PLAIN_PARAM = re.compile(r"[a-z_]+(?:\[\d+\]|\.[a-z_]+)*")
 
 
 class Line(msgspec.Struct, omit_defaults=True, gc=False):
@@ -48,13 +66,83 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     trace_id: str = ""
 
 
+class Story(NamedTuple):
+    """A finished request, as it was when it ended; a thread makes a line of it."""
+
+    time_s: float
+    """Unix time of the end."""
+    request_id: str
+    method: bytes
+    target: bytes
+    status: int
+    seconds: float
+    client: str
+    started_s: float
+    gone: bool
+    failure: ApiError | None
+    passage: Passage | None
+
+
+def told(story: Story) -> Line:
+    """The line for a finished request."""
+    line = Line(
+        story.time_s,
+        story.request_id,
+        story.method.decode("latin-1"),
+        story.target.partition(b"?")[0][:PATH_CHARACTERS].decode("latin-1"),
+        story.status,
+        "ok",
+        round(story.seconds * 1000, 1),
+        story.client,
+    )
+    error = story.failure
+    if error is not None:
+        line.outcome = REJECTED
+        line.error, line.code = kind(error), error.code or ""
+        if error.param and _PLAIN_PARAM.fullmatch(error.param):
+            line.param = error.param
+    elif story.gone:
+        line.outcome = CLIENT_GONE
+    if story.passage is not None:
+        _tell_passage(line, story, story.passage)
+    return line
+
+
+def _tell_passage(line: Line, story: Story, passage: Passage) -> None:
+    """Adds what is known of a request to a model."""
+    if passage.principal is not None:
+        line.key_id, line.key_name = passage.principal.key_id, passage.principal.name
+    line.endpoint, line.model, line.target = passage.endpoint, passage.model, passage.target
+    line.stream, line.attempts = passage.stream, passage.attempts
+    if passage.outcome is not None and line.outcome != CLIENT_GONE:
+        line.outcome = passage.outcome.name.lower()
+    if passage.first_s:
+        line.first_token_ms = round((passage.first_s - story.started_s) * 1000, 1)
+    usage = passage.usage
+    line.prompt_tokens, line.completion_tokens = usage.input_tokens, usage.output_tokens
+    line.cached_tokens, line.reasoning_tokens = usage.cached_input_tokens, usage.reasoning_tokens
+    line.usage = _SOURCES.get(usage.source, "")
+    if passage.trace is not None:
+        line.trace_id = f"{passage.trace.trace_id:032x}"
+
+
+def kind(error: ApiError) -> str:
+    """A kind of error as a word: its class with underscores. There are as many as the tree has."""
+    return _words(type(error).__name__)
+
+
+@functools.lru_cache(maxsize=256)
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
 _encode = msgspec.json.Encoder().encode
 
 
-def as_json(lines: Sequence[Line]) -> bytes:
-    """The lines as JSON objects, one each."""
+def as_json(stories: Iterable[Story]) -> bytes:
+    """Their lines as JSON objects, one each."""
     written = []
-    for line in lines:
+    for line in map(told, stories):
         fields = _encode(line)
         # The time comes first, as a number: words take its place, for it is the thread that pays for them.
         fields = fields[fields.index(b",") :]
@@ -64,9 +152,9 @@ def as_json(lines: Sequence[Line]) -> bytes:
     return b"".join(written)
 
 
-def as_text(lines: Sequence[Line]) -> bytes:
-    """The lines for people: what happened first, names and numbers after it."""
-    return "".join(map(_text, lines)).encode("utf-8", "backslashreplace")
+def as_text(stories: Iterable[Story]) -> bytes:
+    """Their lines for people: what happened first, names and numbers after it."""
+    return "".join([_text(told(story)) for story in stories]).encode("utf-8", "backslashreplace")
 
 
 def _text(line: Line) -> str:

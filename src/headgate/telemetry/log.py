@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.telemetry.counters import Counters
-from headgate.telemetry.lines import Line, as_json, as_text, rfc3339
+from headgate.telemetry.lines import Story, as_json, as_text, rfc3339
 
 if TYPE_CHECKING:
     from headgate.core.settings_telemetry import Log
@@ -74,22 +74,22 @@ class RequestLog:
         self, counters: Counters, *, json: bool, descriptor: int = STDERR, most_waiting: int = MOST_WAITING
     ) -> None:
         self._counters = counters
-        self._form: Callable[[Sequence[Line]], bytes] = as_json if json else as_text
+        self._form: Callable[[Sequence[Story]], bytes] = as_json if json else as_text
         self._descriptor = descriptor
-        self._waiting: deque[Line] = deque()
+        self._waiting: deque[Story] = deque()
         self._most_waiting = most_waiting
         self._some = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
         self._thread.start()
 
-    def add(self, line: Line) -> None:
+    def add(self, story: Story) -> None:
         """Takes a line; costs an append, and wakes the thread when it sleeps."""
         waiting = self._waiting
         if len(waiting) >= self._most_waiting:
             self._counters.log_lines_dropped += 1
             return
-        waiting.append(line)
+        waiting.append(story)
         if not self._some.is_set():
             self._some.set()
 

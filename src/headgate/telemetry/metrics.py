@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from headgate.core.observer import Reading, TargetReading, UpstreamReading
+from headgate.core.ports import Outcome
 from headgate.telemetry.counters import Counters, Histogram, Series
 
 LABELS = ("endpoint", "model", "target")
@@ -49,6 +50,12 @@ def _by_name(counts: dict[str, int]) -> Found:
     return [((name,), count) for name, count in list(counts.items())]
 
 
+def _attempts(series: Series) -> Found:
+    return [
+        ((outcome.name.lower(),), series.attempts[outcome]) for outcome in Outcome if series.attempts[outcome]
+    ]
+
+
 def _tokens(series: Series) -> Found:
     # OpenAI's counts contain each other: cached tokens are prompt tokens too, reasoning is completion.
     yield ("prompt",), series.prompt_tokens
@@ -72,7 +79,7 @@ ROWS: tuple[Row, ...] = (
     Row("headgate_errors_total", "counter", "Requests that ended with an error, by kind.", (*LABELS, "kind"),
         of_series=lambda series: _by_name(series.errors)),
     Row("headgate_attempts_total", "counter", "Requests sent to targets, by how they ended.",
-        (*LABELS, "outcome"), of_series=lambda series: _by_name(series.attempts)),
+        (*LABELS, "outcome"), of_series=_attempts),
     Row("headgate_tokens_total", "counter", "Tokens by kind: cached ones are also counted as prompt, "
         "reasoning ones as completion.", (*LABELS, "kind"), of_series=_tokens),
     Row("headgate_estimated_usage_total", "counter", "Attempts whose tokens nobody reported: estimated.",

@@ -6,33 +6,21 @@ On the hot path a request costs a handful of additions; lines and spans are writ
 from __future__ import annotations
 
 import asyncio
-import re
 import time
+from bisect import bisect_left
 from collections.abc import Mapping
-from functools import lru_cache
 
-from headgate.core.errors import ApiError
 from headgate.core.observer import Passage, Seen, Try
 from headgate.core.ports import Headers, Outcome
 from headgate.core.settings_telemetry import Log
 from headgate.core.settings_telemetry import Telemetry as TraceSettings
 from headgate.core.usage import Source, Usage
 from headgate.telemetry import context
-from headgate.telemetry.counters import Counters, Series
+from headgate.telemetry.counters import DURATION_BOUNDS_S, Counters, Series
 from headgate.telemetry.lag import LagWatch
-from headgate.telemetry.lines import Line
+from headgate.telemetry.lines import CLIENT_GONE, Story, kind
 from headgate.telemetry.log import STDERR, RequestLog, is_json
 from headgate.telemetry.traces import Traces, check_traces
-
-_OUTCOMES = {outcome: outcome.name.lower() for outcome in Outcome}
-_SOURCES = {Source.REPORTED: "reported", Source.ESTIMATED: "estimated", Source.PARTIAL: "partial"}
-
-CLIENT_GONE = "client_gone"
-REJECTED = "rejected"
-"""The gate itself said no; nothing was sent upstream."""
-
-# A field's path in our own words. What a client made up (a key of its own) is not repeated.
-_PLAIN_PARAM = re.compile(r"[a-z_]+(?:\[\d+\]|\.[a-z_]+)*")
 
 
 class Telemetry:
@@ -47,6 +35,7 @@ class Telemetry:
         """
         self._descriptor = descriptor
         self.counters = Counters()
+        self._series = self.counters.known
         self._log: RequestLog | None = None
         self._traces: Traces | None = None
         self._settings: tuple[Log, TraceSettings] | None = None
@@ -92,27 +81,28 @@ class Telemetry:
             if self._prompts:
                 passage.answered = []
 
-    def sending(self, passage: Passage, target: str, upstream_model: str) -> Headers:
-        """Notes an attempt of a traced request; returns what tells the upstream of the trace."""
+    def sending(self, passage: Passage, target: str, upstream_model: str) -> tuple[Try, Headers]:
+        """Notes an attempt of a traced request; returns it, and what tells the upstream of the trace."""
         assert passage.trace is not None
-        span_id = context.span_id()
+        attempt = Try(target, upstream_model, context.span_id(), self._clock())
         if passage.tries is not None:
-            passage.tries.append(Try(target, upstream_model, span_id, self._clock()))
-            return context.headers(passage.trace, span_id)
+            passage.tries.append(attempt)
+            return attempt, context.headers(passage.trace, attempt.span_id)
         # Nobody keeps a span of ours: what comes behind us belongs to the caller's.
-        return context.headers(passage.trace, passage.trace.parent_id or passage.trace.span_id)
+        return attempt, context.headers(passage.trace, passage.trace.parent_id or passage.trace.span_id)
 
-    def tried(self, passage: Passage, target: str, outcome: Outcome, status: int, usage: Usage) -> None:
-        """Counts an attempt that has ended."""
-        passage.outcome = outcome
-        passage.usage = usage
-        series = self.counters.series(passage.endpoint, passage.label, target)
-        name = _OUTCOMES[outcome]
-        series.attempts[name] = series.attempts.get(name, 0) + 1
-        series.used(usage)
-        if passage.tries:
-            last = passage.tries[-1]
-            last.ended_s, last.outcome, last.status, last.usage = self._clock(), outcome, status, usage
+    def sent(self, attempt: Try, outcome: Outcome, status: int, usage: Usage) -> None:
+        """Notes how an attempt of a traced request has ended."""
+        attempt.ended_s, attempt.outcome, attempt.status, attempt.usage = (
+            self._clock(),
+            outcome,
+            status,
+            usage,
+        )
+
+    def again(self, passage: Passage) -> None:
+        """Counts an attempt that is not a request's last one."""
+        _count_attempt(self.counters.series(passage.endpoint, passage.label, passage.target), passage)
 
     def between(self, passage: Passage, gap_s: float) -> None:
         """Counts one of the pauses in a stream."""
@@ -123,9 +113,16 @@ class Telemetry:
         passage = seen.passage
         now_s = self._clock()
         if passage is not None:
-            series = self.counters.series(passage.endpoint, passage.label, passage.target)
+            # Every request comes by here, so what could be calls is written out.
+            key = (passage.endpoint, passage.label, passage.target)
+            series = self._series.get(key) or self.counters.series(*key)
             series.requests += 1
-            series.duration.add(now_s - seen.started_s)
+            seconds = now_s - seen.started_s
+            duration = series.duration
+            duration.counts[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+            duration.total += seconds
+            if passage.outcome is not None:
+                _count_attempt(series, passage)
             if passage.first_s and passage.stream:
                 series.first_token.add(passage.first_s - seen.started_s)
             if seen.failure is not None or seen.gone:
@@ -133,7 +130,21 @@ class Telemetry:
             if passage.tries is not None:
                 self._write_trace(seen, passage, now_s)
         if self._log is not None:
-            self._log.add(_line(seen, passage, now_s))
+            self._log.add(
+                Story(
+                    time.time(),
+                    seen.request_id,
+                    seen.method,
+                    seen.target,
+                    seen.status,
+                    now_s - seen.started_s,
+                    seen.client,
+                    seen.started_s,
+                    seen.gone,
+                    seen.failure,
+                    passage,
+                )
+            )
 
     # --- inside ---------------------------------------------------------------------------------------
 
@@ -164,58 +175,20 @@ class Telemetry:
         )
 
 
-def kind(error: ApiError) -> str:
-    """A kind of error as a label: its class in words with underscores. There are as many as the tree has."""
-    return _words(type(error).__name__)
-
-
-@lru_cache(maxsize=256)
-def _words(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+def _count_attempt(series: Series, passage: Passage) -> None:
+    if passage.outcome is not None:
+        series.attempts[passage.outcome] += 1
+        usage = passage.usage
+        series.prompt_tokens += usage.input_tokens
+        series.completion_tokens += usage.output_tokens
+        if usage.cached_input_tokens:
+            series.cached_tokens += usage.cached_input_tokens
+        if usage.reasoning_tokens:
+            series.reasoning_tokens += usage.reasoning_tokens
+        if usage.source is Source.ESTIMATED or usage.source is Source.PARTIAL:
+            series.estimated += 1
 
 
 def _count_error(series: Series, seen: Seen) -> None:
     name = kind(seen.failure) if seen.failure is not None else CLIENT_GONE
     series.errors[name] = series.errors.get(name, 0) + 1
-
-
-def _line(seen: Seen, passage: Passage | None, now_s: float) -> Line:
-    line = Line(
-        time.time(),
-        seen.request_id,
-        seen.method.decode("latin-1"),
-        seen.path[:200].decode("latin-1"),
-        seen.status,
-        "ok",
-        round((now_s - seen.started_s) * 1000, 1),
-        seen.client,
-    )
-    error = seen.failure
-    if error is not None:
-        line.outcome = REJECTED
-        line.error, line.code = kind(error), error.code or ""
-        if error.param and _PLAIN_PARAM.fullmatch(error.param):
-            line.param = error.param
-    elif seen.gone:
-        line.outcome = CLIENT_GONE
-    if passage is not None:
-        _tell_passage(line, seen, passage)
-    return line
-
-
-def _tell_passage(line: Line, seen: Seen, passage: Passage) -> None:
-    """Adds what is known of a request to a model."""
-    if passage.principal is not None:
-        line.key_id, line.key_name = passage.principal.key_id, passage.principal.name
-    line.endpoint, line.model, line.target = passage.endpoint, passage.model, passage.target
-    line.stream, line.attempts = passage.stream, passage.attempts
-    if passage.outcome is not None and line.outcome != CLIENT_GONE:
-        line.outcome = _OUTCOMES[passage.outcome]
-    if passage.first_s:
-        line.first_token_ms = round((passage.first_s - seen.started_s) * 1000, 1)
-    usage = passage.usage
-    line.prompt_tokens, line.completion_tokens = usage.input_tokens, usage.output_tokens
-    line.cached_tokens, line.reasoning_tokens = usage.cached_input_tokens, usage.reasoning_tokens
-    line.usage = _SOURCES.get(usage.source, "")
-    if passage.trace is not None:
-        line.trace_id = f"{passage.trace.trace_id:032x}"
