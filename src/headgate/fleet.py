@@ -13,6 +13,7 @@ import msgspec
 from headgate.backends.connect import tls_context
 from headgate.backends.credentials import KeyedUpstream, Keyring
 from headgate.backends.discover import PATHS, watch
+from headgate.backends.identity import IdentifiedUpstream, Proof, make_proof
 from headgate.backends.pool import Limits, Pool
 from headgate.backends.proxy import proxy_for
 from headgate.backends.upstreams import EngineUpstream, Place, RemoteUpstream
@@ -21,7 +22,7 @@ from headgate.core.errors import SettingsError
 from headgate.core.observer import UpstreamReading
 from headgate.core.ports import Dialect, Headers
 from headgate.core.settings import Engine as EngineSettings
-from headgate.core.settings import Settings
+from headgate.core.settings import Identity, Settings
 from headgate.core.settings import Upstream as UpstreamSettings
 from headgate.dialects.embedded import Embedded
 from headgate.dialects.llamacpp import LlamaCpp
@@ -61,6 +62,8 @@ class Member(msgspec.Struct, frozen=True):
     async def stop(self) -> None:
         """Ends its process, and its connections when their replies are through."""
         await self.pool.close()
+        if isinstance(self.upstream, IdentifiedUpstream):
+            await self.upstream.close()
         if self.engine is not None:
             await self.engine.stop()
 
@@ -196,7 +199,10 @@ def make_remote(settings: UpstreamSettings) -> Member:
     bound = settings.max_in_flight
     each = [Place(pool, address, [*one, *headers], query) for one in credentials or [()]]
     keyring, upstream = None, RemoteUpstream(settings.name, dialect, each[0], bound)
-    if len(each) > 1:
+    if settings.identity is not None:
+        proof = _proof(settings.name, settings.identity, each[0])
+        upstream = IdentifiedUpstream(settings.name, dialect, each[0], bound, proof)
+    elif len(each) > 1:
         upstream = keyed = KeyedUpstream(settings.name, dialect, each, bound)
         keyring = keyed.keyring
     places = Places(bound, settings.queue, settings.queue_timeout_ms) if bound is not None else None
@@ -220,15 +226,25 @@ def _dialect(settings: UpstreamSettings, headers: Headers) -> Dialect:
     try:
         if settings.discover and settings.dialect not in PATHS:
             raise SettingsError(f'`discover` means nothing to the dialect "{settings.dialect}"')
+        if settings.discover and settings.identity is not None:
+            raise SettingsError("`discover` asks with a key, not with an `identity`")
         return make_dialect(
             settings.dialect,
             headers=headers,
             drop_unsupported=settings.unsupported == "drop",
             quirks=settings.quirks,
             api_version=settings.api_version,
+            identity=settings.identity.kind if settings.identity is not None else None,
         )
     except SettingsError as error:
         raise SettingsError(f'upstream "{settings.name}": {error}') from None
+
+
+def _proof(name: str, identity: Identity, place: Place) -> Proof:
+    try:
+        return make_proof(name, identity, place)
+    except SettingsError as error:
+        raise SettingsError(f'upstream "{name}": {error}') from None
 
 
 def _embedded(settings: EngineSettings) -> Member:
