@@ -1,4 +1,4 @@
-"""A copy of what must not be lost, taken while the gate runs: database, keys, and of the journal what it lacks.
+"""A copy of what must not be lost, made while the gate runs: database, keys, and the journal that it lacks.
 
 A restored copy is a data folder: the next start carries what its database has not. Restores nothing itself.
 """

@@ -35,6 +35,8 @@ _CHECKPOINT_PAGES = 8_000
 _ANSWER_TIMEOUT_S = 60.0
 """A PostgreSQL that says nothing for longer is taken for dead; no statement of ours takes seconds."""
 _CONNECT_TIMEOUT_S = 10
+_REFUSALS = ("22", "23")
+"""SQLSTATE classes of PostgreSQL: a value that cannot be, a constraint that it breaks."""
 _READERS = 2
 """Threads that read for the admin API; a report is bound by the disk and one core."""
 
@@ -163,14 +165,22 @@ def _mapped() -> Iterator[None]:
     """Foreign exceptions in our error tree; never a statement's values, never the URL."""
     try:
         yield
-    except database_errors.IntegrityError as error:
-        raise RecordRefused(f"the database refuses the record: {_reason(error)}") from None
     except database_errors.DBAPIError as error:
+        if isinstance(error, database_errors.IntegrityError) or _state(error)[:2] in _REFUSALS:
+            raise RecordRefused(f"the database refuses the record: {_reason(error)}") from None
         raise DatabaseAway(f"the database cannot be used: {_reason(error)}") from None
+    except OverflowError:
+        raise RecordRefused("the database refuses the record: a number is too large") from None
     except (database_errors.SQLAlchemyError, OSError, EOFError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise StoreError(f"cannot use {error.filename}: {error.strerror}") from None
         raise DatabaseAway(f"the database cannot be used: {type(error).__name__}") from None
+
+
+def _state(error: database_errors.DBAPIError) -> str:
+    """PostgreSQL's SQLSTATE; empty where there is none."""
+    told = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return str(told.get("C", "")) if isinstance(told, dict) else ""
 
 
 def _reason(error: database_errors.DBAPIError) -> str:
