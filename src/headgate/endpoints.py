@@ -9,7 +9,15 @@ from headgate.core.chat import ChatRequest
 from headgate.core.completion import CompletionRequest
 from headgate.core.embedding import EmbeddingRequest
 from headgate.core.endpoint import Endpoint
+from headgate.core.image import (
+    EDIT_UPLOADS,
+    VARIATION_UPLOADS,
+    ImageEditRequest,
+    ImageRequest,
+    ImageVariationRequest,
+)
 from headgate.core.speech import SpeechRequest
+from headgate.core.transcription import UPLOADS, TranscriptionRequest, TranslationRequest
 
 MEBIBYTE = 1024 * 1024
 
@@ -69,7 +77,80 @@ SPEECH = Endpoint(
     capability="speech",
     request=SpeechRequest,
     body_limit_bytes=SPEECH_BODY_LIMIT_BYTES,
+    binary=True,
     streams=True,
+)
+
+# OpenAI takes 25 MB of audio, whatever megabytes these are; the rest is room for fields and boundaries.
+AUDIO_BODY_LIMIT_BYTES = 27 * MEBIBYTE
+
+TRANSCRIPTIONS = Endpoint(
+    name="audio.transcriptions",
+    method="POST",
+    path="/v1/audio/transcriptions",
+    scope="audio.transcriptions",
+    summary="Write down what is said.",
+    capability="transcription",
+    request=TranscriptionRequest,
+    body_limit_bytes=AUDIO_BODY_LIMIT_BYTES,
+    uploads=UPLOADS,
+    binary=True,
+    streams=True,
+)
+
+TRANSLATIONS = Endpoint(
+    name="audio.translations",
+    method="POST",
+    path="/v1/audio/translations",
+    scope="audio.translations",
+    summary="Write down in English what is said.",
+    capability="translation",
+    request=TranslationRequest,
+    body_limit_bytes=AUDIO_BODY_LIMIT_BYTES,
+    uploads=UPLOADS,
+    binary=True,
+)
+
+GENERATIONS_BODY_LIMIT_BYTES = MEBIBYTE  # 32,000 characters, each of them escaped, several times over
+
+IMAGES_GENERATIONS = Endpoint(
+    name="images.generations",
+    method="POST",
+    path="/v1/images/generations",
+    scope="images.generations",
+    summary="Draw pictures from words.",
+    capability="images",
+    request=ImageRequest,
+    body_limit_bytes=GENERATIONS_BODY_LIMIT_BYTES,
+    streams=True,
+)
+
+# OpenAI takes 16 pictures of 50 MB each; nobody sends them, and 200 MB is what one request may cost here.
+UPLOADS_BODY_LIMIT_BYTES = 200 * MEBIBYTE
+
+IMAGES_EDITS = Endpoint(
+    name="images.edits",
+    method="POST",
+    path="/v1/images/edits",
+    scope="images.edits",
+    summary="Change one picture or several as words say.",
+    capability="images",
+    request=ImageEditRequest,
+    body_limit_bytes=UPLOADS_BODY_LIMIT_BYTES,
+    uploads=EDIT_UPLOADS,
+    streams=True,
+)
+
+IMAGES_VARIATIONS = Endpoint(
+    name="images.variations",
+    method="POST",
+    path="/v1/images/variations",
+    scope="images.variations",
+    summary="Draw pictures like one that is given.",
+    capability="images",
+    request=ImageVariationRequest,
+    body_limit_bytes=UPLOADS_BODY_LIMIT_BYTES,
+    uploads=VARIATION_UPLOADS,
 )
 
 MODELS_LIST = Endpoint(

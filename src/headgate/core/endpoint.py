@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -22,5 +24,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Known fields with types and ranges; None where there is no body."""
     body_limit_bytes: int = 0
     """Largest request body."""
+    uploads: Mapping[str, int] = {}
+    """Fields that hold files, and how many each: the request is a form then (multipart/form-data)."""
+    binary: bool = False
+    """Whether replies need not be JSON: they are passed on as they come, with their own content-type."""
     streams: bool = False
     """Whether `stream: true` is understood."""
