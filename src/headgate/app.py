@@ -156,15 +156,15 @@ class Application:
     def _routes(self) -> list[Route]:
         """One route for each row of the endpoint table, and the ones that are not OpenAI's."""
         own = {
-            MODELS_LIST: partial(list_models, self._gate),
-            MODELS_RETRIEVE: partial(retrieve_model, self._gate),
+            MODELS_LIST.name: partial(list_models, self._gate),
+            MODELS_RETRIEVE.name: partial(retrieve_model, self._gate),
         }
         health = bridge(Health(self._unready))
         collector = Collector(self._telemetry.counters, self._read)
         self._metrics = MetricsPage(collector, self._keys, public=self._settings.metrics.public)
         return [
             *(
-                Route(row.method, row.path, own.get(row) or self._gate.handler(row), row.body_limit_bytes)
+                Route(row.method, row.path, own.get(row.name) or self._gate.handler(row), row.body_limit_bytes)
                 for row in ENDPOINTS
             ),
             Route("GET", "/healthz", health),
