@@ -31,6 +31,13 @@ TOTAL_MS = 8_000
 HUNG_S = TOTAL_MS / 1000 + 10
 """When a request counts as hung: its deadline, and what two busy cores may add."""
 
+MANY = 100
+"""Requests for one fault, from which on its target must have been left alone for most of them: five failures
+open a breaker, and the clients that ask at the same time may add theirs."""
+GROWTH_BYTES = 16 * 1024 * 1024
+"""Of the gate's memory, from a fifth of a long run to its end: what an allocator may keep. A leak of
+two kilobytes a request would be more."""
+
 NAMES = Path(__file__).with_name("names")
 
 
@@ -60,6 +67,14 @@ class Result:
         assert not self.wrong, "\n".join(self.wrong[:20])
         most = max(self.tries.values())
         assert most <= ATTEMPTS, f"a request was sent {most} times"
+        for fault in FAULTS:
+            meant = self.rows[fault.name].ends.total()
+            if fault.opens and meant >= MANY:
+                asked = self.asked[fault.name]
+                assert asked <= meant / 2, f"{fault.name}: asked {asked} times, for {meant} requests"
+        if sum(row.ends.total() for row in self.rows.values()) >= MANY * len(FAULTS):
+            early, late = self.memory_bytes[1], self.memory_bytes[-1]
+            assert late - early <= GROWTH_BYTES, f"the gate grew by {late - early} bytes: {self.memory_bytes}"
 
 
 def configuration(made: Upstreams) -> str:
