@@ -33,9 +33,13 @@ def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:
     class Broken(Exception):
         pass
 
-    with pytest.raises(Broken), database.writing() as connection:
-        add_team(connection, "second")
-        raise Broken
+    def broken_off() -> None:
+        with database.writing() as connection:
+            add_team(connection, "second")
+            raise Broken
+
+    with pytest.raises(Broken):
+        broken_off()
     assert names(database) == ["first"]
 
 
@@ -71,7 +75,8 @@ def test_writers_take_turns(database: Database, connect: Callable[[], Database])
             with mine.writing() as connection:
                 row = select(versions.c.value).where(versions.c.topic == "turns").with_for_update()
                 value = connection.execute(row).scalar_one()
-                connection.execute(update(versions).where(versions.c.topic == "turns").values(value=value + 1))
+                turn = update(versions).where(versions.c.topic == "turns")
+                connection.execute(turn.values(value=value + 1))
 
     threads = [threading.Thread(target=work, args=(connect(),)) for _ in range(4)]
     for thread in threads:

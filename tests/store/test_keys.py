@@ -14,7 +14,7 @@ import pytest
 from headgate.core.errors import SettingsError, StoreError
 from headgate.core.ports import Principal
 from headgate.store import keys as keys_module
-from headgate.store.keys import MASTER, KeyTable, MasterKey, hash_key, make_key, rotate
+from headgate.store.keys import MASTER, KeyTable, MasterKey, hash_key, is_mistyped, make_key, rotate
 
 GIVEN = "correct-horse-battery-staple"
 
@@ -58,8 +58,8 @@ def test_nothing_but_the_whole_key_opens(tmp_path: Path) -> None:
 def test_a_prefix_of_the_hash_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digest found is compared in full: a table that answered loosely would still let nobody in."""
 
-    class Loose(dict[bytes, tuple[bytes, Principal | None]]):
-        def get(self, digest: bytes, default: object = None) -> tuple[bytes, Principal | None]:
+    class Loose(dict[bytes, tuple[bytes, Principal | None, int]]):
+        def get(self, digest: bytes, default: object = None) -> tuple[bytes, Principal | None, int]:
             return next(iter(self.values()))
 
     table = KeyTable()
@@ -67,6 +67,25 @@ def test_a_prefix_of_the_hash_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> 
     table.put(hash_key(GIVEN), MASTER)
     assert table.find(GIVEN.encode()) == MASTER
     assert table.find(b"something else entirely") is None
+
+
+def test_a_key_opens_until_its_end() -> None:
+    table = KeyTable()
+    holder = Principal("key-1", "one")
+    table.put(hash_key(GIVEN), holder, 1000)
+    table.now_ms = 999
+    assert table.find(GIVEN.encode()) == holder
+    table.now_ms = 1000
+    assert table.find(GIVEN.encode()) is None
+
+
+def test_a_slip_of_the_pen_is_told_from_a_dead_key() -> None:
+    key = make_key().encode()
+    assert not is_mistyped(key)
+    assert not is_mistyped(b"AIza-foreign-keys-have-no-checksum")
+    slips = [key[:-1], key + b"x", key[:20] + key[21:], key[:20] + b"\xff" + key[21:], b"sk-hg-"]
+    slips += [bytes([*key[:at], key[at] ^ 1, *key[at + 1 :]]) for at in range(len(b"sk-hg-"), len(key))]
+    assert all(is_mistyped(slip) for slip in slips)
 
 
 def test_right_and_wrong_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:

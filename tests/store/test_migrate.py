@@ -1,4 +1,4 @@
-"""Schemas: what the steps make is what the code expects, and what stood in the first one is there after the last."""
+"""Schemas: the steps make what the code expects, and what stood in the first one is there after the last."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def steps() -> list[str]:
     """Every step there is, the first one first."""
     configuration = Config()
     configuration.set_main_option("script_location", str(module._FOLDER))
-    return [step.revision for step in reversed(list(ScriptDirectory.from_config(configuration).walk_revisions()))]
+    found = ScriptDirectory.from_config(configuration).walk_revisions()
+    return [step.revision for step in found][::-1]
 
 
 def test_the_newest_step_is_known_without_looking() -> None:
@@ -43,20 +44,21 @@ def test_the_steps_make_what_the_code_expects(database: Database) -> None:
         for table in METADATA.sorted_tables:
             columns = {column["name"]: column for column in made.get_columns(table.name)}
             assert columns.keys() == set(table.columns.keys())
-            assert {n: c["nullable"] for n, c in columns.items()} == {c.name: c.nullable for c in table.columns}
+            nullable = {name: column["nullable"] for name, column in columns.items()}
+            assert nullable == {column.name: column.nullable for column in table.columns}
             assert made.get_pk_constraint(table.name)["constrained_columns"] == [
                 column.name for column in table.primary_key.columns
             ]
 
 
-def test_a_database_is_migrated_once(connect: Callable[[], Database]) -> None:
-    database = connect()
+def test_a_database_is_migrated_once(connect_empty: Callable[[], Database]) -> None:
+    database = connect_empty()
     assert migrate(database) is None
     assert migrate(database) == HEAD
 
 
-def test_what_the_first_schema_held_is_there_after_the_last(connect: Callable[[], Database]) -> None:
-    database = connect()
+def test_what_the_first_schema_held_is_there_after_the_last(connect_empty: Callable[[], Database]) -> None:
+    database = connect_empty()
     with database.writing() as connection:
         upgrade(connection, FIRST)
     with database.writing() as connection:
@@ -81,8 +83,8 @@ def test_what_the_first_schema_held_is_there_after_the_last(connect: Callable[[]
 
 
 @pytest.mark.parametrize("step", steps())
-def test_every_step_leads_to_the_last(connect: Callable[[], Database], step: str) -> None:
-    database = connect()
+def test_every_step_leads_to_the_last(connect_empty: Callable[[], Database], step: str) -> None:
+    database = connect_empty()
     with database.writing() as connection:
         upgrade(connection, step)
     assert migrate(database) == step
@@ -90,12 +92,10 @@ def test_every_step_leads_to_the_last(connect: Callable[[], Database], step: str
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 
-def test_several_that_start_at_once_migrate_once(connect: Callable[[], Database]) -> None:
+def test_several_that_start_at_once_migrate_once(connect_empty: Callable[[], Database]) -> None:
     before: list[str | None] = []
-    databases = [connect() for _ in range(4)]
-    threads = [
-        threading.Thread(target=lambda mine=mine: before.append(migrate(mine))) for mine in databases
-    ]
+    databases = [connect_empty() for _ in range(4)]
+    threads = [threading.Thread(target=lambda mine=mine: before.append(migrate(mine))) for mine in databases]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -110,14 +110,18 @@ def test_a_later_version_s_database_is_left_alone(database: Database) -> None:
         migrate(database)
 
 
-def test_a_step_that_fails_leaves_nothing_behind(connect: Callable[[], Database]) -> None:
-    database = connect()
+def test_a_step_that_fails_leaves_nothing_behind(connect_empty: Callable[[], Database]) -> None:
+    database = connect_empty()
 
     class Power(Exception):
         pass
 
-    with pytest.raises(Power), database.writing() as connection:
-        upgrade(connection, HEAD)
-        raise Power
+    def broken_off() -> None:
+        with database.writing() as connection:
+            upgrade(connection, HEAD)
+            raise Power
+
+    with pytest.raises(Power):
+        broken_off()
     with database.reading() as connection:
         assert inspect(connection).get_table_names() == []

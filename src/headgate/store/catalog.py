@@ -37,7 +37,7 @@ def create(connection: Connection, record: Named, *, now_ms: int) -> Named:
     return made
 
 
-def change(connection: Connection, kind: type[Named], name: str, **changes: Any) -> Named:
+def change(connection: Connection, kind: type[Named], name: str, /, **changes: Any) -> Named:
     """Replaces fields of one; raises RecordMissing, RecordRefused."""
     if {"name", "created_ms"} & changes.keys():
         raise RecordRefused("name: make another one instead; the journal knows this one by its name")

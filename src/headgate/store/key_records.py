@@ -45,7 +45,7 @@ def create_key(
     return made, secret
 
 
-def change_key(connection: Connection, key_id: str, **changes: Any) -> Key:
+def change_key(connection: Connection, key_id: str, /, **changes: Any) -> Key:
     """Replaces fields of a key, by the names that `Key` has; raises RecordMissing, RecordRefused.
 
     A key without a team may be given one, and keeps it.

@@ -89,7 +89,7 @@ class Ledger:
     ) -> Mark:
         """Enters the attempts that ended between a mark and a position, in the caller's transaction.
 
-        `look` finds out first which of them are there already; those from before `oldest_ms` are taken to have
+        `look` finds out first which of them are there already; older ones than `oldest_ms` are taken to have
         been there and aged out. Raises Outdated or Repeated, and then nothing may be committed; call `forget`
         whenever nothing was.
         """

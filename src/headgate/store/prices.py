@@ -24,7 +24,7 @@ def create_price(connection: Connection, price: Price, *, now_ms: int) -> Price:
     return made
 
 
-def change_price(connection: Connection, price_id: str, **changes: Any) -> Price:
+def change_price(connection: Connection, price_id: str, /, **changes: Any) -> Price:
     """Replaces fields of a price; what was charged with it stays. Raises RecordMissing, RecordRefused."""
     if {"id", "created_ms"} & changes.keys():
         raise RecordRefused("id: that is fixed")

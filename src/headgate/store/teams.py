@@ -25,7 +25,7 @@ def create_team(connection: Connection, team: Team, *, now_ms: int) -> Team:
     return made
 
 
-def change_team(connection: Connection, team_id: str, **changes: Any) -> Team:
+def change_team(connection: Connection, team_id: str, /, **changes: Any) -> Team:
     """Replaces fields of a team, by the names that `Team` has; raises RecordMissing, RecordRefused."""
     before = get_team(connection, team_id)
     if {"id", "created_ms", "deleted_ms"} & changes.keys():

@@ -38,7 +38,7 @@ def new_webhook_id() -> str:
     return new_id("hook")
 
 
-def change_webhook(connection: Connection, webhook_id: str, **changes: Any) -> Webhook:
+def change_webhook(connection: Connection, webhook_id: str, /, **changes: Any) -> Webhook:
     """Replaces fields of a webhook; raises RecordMissing, RecordRefused."""
     after = _checked(msgspec.structs.replace(get_webhook(connection, webhook_id), **changes))
     version = raise_version(connection, WEBHOOKS)
