@@ -105,6 +105,12 @@ def installed_starters() -> list[tuple[Engine, tuple[str, ...]]]:
             context_tokens=512,  # what it was built for; its folder says what it was tuned on, 256
         )
         found.append((engine, ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")))
+    if all(map(_package, ("espeakng_loader", "av"))):
+        engine = Engine(name="starter-speech", kind="speech")
+        found.append((engine, ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")))
+    if all(map(_package, ("pocketsphinx", "av"))):
+        engine = Engine(name="starter-transcribe", kind="transcribe")
+        found.append((engine, ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")))
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,8 @@ import msgspec
 from headgate.app import tls_context
 from headgate.configuration import Sources, load
 from headgate.core.errors import SettingsError
-from headgate.core.settings import Server, Settings
+from headgate.core.settings import Engine, Server, Settings
+from headgate.engines.doctor import LIBRARIES, examine_libraries
 from headgate.engines.doctor import examine as examine_engines
 from headgate.store.keys import check_key
 
@@ -49,7 +51,9 @@ def examine(sources: Sources, data_folder: Path) -> list[Finding]:
     server = settings.server if settings else Server()
     findings += _certificate(server)
     findings.append(_port(server))
-    findings += _engines(needed=settings is None or bool(settings.engines))
+    engines = settings.engines if settings else ()
+    findings += _engines(needed=settings is None or any(engine.kind == "llamacpp" for engine in engines))
+    findings += _libraries(engines)
     return findings
 
 
@@ -100,3 +104,14 @@ def _port(server: Server) -> Finding:
 
 def _engines(*, needed: bool) -> list[Finding]:
     return [Finding(found.name, found.ok, found.detail, found.advice, needed) for found in examine_engines()]
+
+
+def _libraries(engines: Iterable[Engine]) -> list[Finding]:
+    """What the configured engines in Python need, each library once."""
+    found = {
+        one.name: Finding(one.name, one.ok, one.detail, one.advice)
+        for engine in engines
+        if engine.kind in LIBRARIES
+        for one in examine_libraries(engine.kind, has_model=engine.model is not None)
+    }
+    return list(found.values())

@@ -57,10 +57,12 @@ def main() -> None:
         import signal
 
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    held = bytearray(os.urandom(1) * 150_000_000) if behaviour == "grows once" and starts == 1 else b""
     Path(path).unlink(missing_ok=True)
     threading.Thread(target=end_with_parent, daemon=True).start()
     with UnixServer(path, Health) as server:
         server.serve_forever()
+    del held
 
 
 if __name__ == "__main__":

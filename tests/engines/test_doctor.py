@@ -90,3 +90,22 @@ def test_looking_does_not_load_the_library_here() -> None:
     code = f"import sys; {look}; print('xllamacpp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_each_kind_of_engine_has_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(kind: str, *, has_model: bool = False) -> set[str]:
+        return {found.name for found in doctor.examine_libraries(kind, has_model=has_model)}
+
+    assert names("speech") == {"av", "numpy", "espeakng_loader"}
+    assert names("speech", has_model=True) == {"av", "numpy", "sherpa_onnx"}
+    assert names("transcribe") == {"av", "numpy", "pocketsphinx"}
+    assert names("transcribe", has_model=True) == {"av", "numpy", "faster_whisper"}
+    assert "onnxruntime" in names("embed", has_model=True)
+    assert all(
+        found.ok for kind in doctor.LIBRARIES for found in doctor.examine_libraries(kind, has_model=True)
+    )
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    (missing,) = [
+        found for found in doctor.examine_libraries("speech", has_model=True) if found.name == "sherpa_onnx"
+    ]
+    assert (missing.ok, missing.advice) == (False, "pip install 'headgate[speech]'")

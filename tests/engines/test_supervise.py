@@ -339,3 +339,63 @@ def test_it_says_nothing_of_itself_but_name_and_state(tmp_path: Path) -> None:
             assert repr(engine) == "Engine('bad', stopped)"
 
     run(main())
+
+
+def test_an_engine_that_nobody_needs_is_put_to_sleep_and_woken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "WATCH_S", 0.01)
+    settings = EngineSettings(name="calm", model=File("unused"), idle_ms=50)
+
+    async def main() -> None:
+        engine = Engine(settings, [sys.executable, str(BAD), str(tmp_path / "starts"), "runs"])
+        try:
+            engine.began()
+            await engine.ready()
+            (first,) = starts(tmp_path)
+            await asyncio.sleep(0.2)  # four times as long as it may be idle, but somebody uses it
+            assert engine.status().state == "ready"
+            engine.ended()
+            await until(lambda: engine.status().state == "asleep")
+            assert not alive(first)
+            assert engine.status().restarts == 0
+            engine.began()
+            await engine.ready()
+            assert is_healthy(engine.address.socket_path)
+            assert len(starts(tmp_path)) == 2
+            engine.ended()
+            await until(lambda: engine.status().state == "asleep")
+        finally:
+            await engine.stop()
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")
+def test_an_engine_that_holds_too_much_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervise, "WATCH_S", 0.01)
+    settings = EngineSettings(name="greedy", model=File("unused"), memory_bytes=100_000_000)
+
+    async def main() -> None:
+        engine = Engine(settings, [sys.executable, str(BAD), str(tmp_path / "starts"), "grows once"])
+        try:
+            await engine.ready()
+            await until(lambda: len(starts(tmp_path)) == 2)
+            await engine.ready()
+            first, second = starts(tmp_path)
+            assert not alive(first)
+            assert alive(second)
+            assert engine.status().restarts == 1
+        finally:
+            await engine.stop()
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+    assert "more than memory_bytes = 100000000" in caplog.text
+
+
+def test_memory_of_a_process_that_is_gone_is_not_known() -> None:
+    assert process.resident_bytes(os.getpid()) or sys.platform != "linux"
+    assert process.resident_bytes(2**22 + 1) is None

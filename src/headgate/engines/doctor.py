@@ -35,9 +35,42 @@ class Finding(msgspec.Struct, frozen=True):
     """What to do about it; empty when all is well."""
 
 
+LIBRARIES = {
+    "embed": {"embed": ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers")},
+    "speech": {"media": ("av", "numpy"), "espeak": ("espeakng_loader",), "speech": ("sherpa_onnx",)},
+    "transcribe": {
+        "media": ("av", "numpy"),
+        "transcribe-starter": ("pocketsphinx",),
+        "transcribe": ("faster_whisper",),
+    },
+}
+"""What each kind of engine loads, by the extra of ours that installs it."""
+
+WITH_MODEL = {"speech": "espeak", "transcribe": "transcribe-starter"}
+WITHOUT_MODEL = {"speech": "speech", "transcribe": "transcribe"}
+"""Extras that an engine of a kind can do without, with a model and without one."""
+
+
 def examine() -> list[Finding]:
     """Looks at everything that the llama.cpp engine needs."""
     return [*_gomp(), *_processor(), _library()]
+
+
+def examine_libraries(kind: str, *, has_model: bool) -> list[Finding]:
+    """Looks whether the libraries of an engine that is written in Python are installed; loads none."""
+    spare = (WITH_MODEL if has_model else WITHOUT_MODEL).get(kind)
+    return [
+        _installed(name, extra)
+        for extra, names in LIBRARIES[kind].items()
+        if extra != spare
+        for name in names
+    ]
+
+
+def _installed(name: str, extra: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        return Finding(name, False, "not installed", f"pip install 'headgate[{extra}]'")
+    return Finding(name, True, "installed")
 
 
 def _gomp() -> list[Finding]:

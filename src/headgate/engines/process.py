@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Sequence
 from contextlib import suppress
 from logging import DEBUG, ERROR, INFO, WARNING, getLogger
+from pathlib import Path
 
 log = getLogger("headgate.engines")
 
@@ -87,6 +88,17 @@ async def end(process: Process, death: asyncio.Task[int]) -> None:
         await asyncio.wait([death])
     if process.stdin is not None:
         process.stdin.close()
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Memory that a process really holds; None where the system does not tell, or the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def cause_of_death(process: Process) -> str:

@@ -18,12 +18,12 @@ import msgspec
 from headgate.core.errors import Overloaded
 from headgate.core.ports import Headers
 from headgate.core.settings import Engine as EngineSettings
-from headgate.engines.process import STOP_GRACE_S, cause_of_death, end, forward, spawn
+from headgate.engines.process import STOP_GRACE_S, cause_of_death, end, forward, resident_bytes, spawn
 from headgate.engines.socket_folder import SOCKET_NAME, private_folder
 
 log = getLogger("headgate.engines")
 
-State = Literal["stopped", "starting", "ready", "waiting"]
+State = Literal["stopped", "starting", "ready", "waiting", "asleep"]
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 30.0
@@ -42,6 +42,10 @@ PROBE_TIMEOUT_S = 5.0
 
 NEWS_S = 1.0
 """How long the news of a death may take: the kernel closes the socket a moment before it tells the parent."""
+
+
+WATCH_S = 1.0
+"""How often memory and idleness are looked at: a look costs some microseconds."""
 
 
 class EngineAddress(msgspec.Struct, frozen=True):
@@ -75,6 +79,8 @@ class Engine:
         self.address = EngineAddress(str(self._folder / SOCKET_NAME))
         self._command = [*(command or _program(settings)), "--socket", self.address.socket_path]
         self._ready = False
+        self._lived = False
+        """The process under way, or the last one, has been ready."""
         self._state: State = "stopped"
         self._process: Process | None = None
         self._turn: asyncio.Future[bool] | None = None
@@ -82,6 +88,14 @@ class Engine:
         self._fall: asyncio.Future[None] | None = None
         """While it is ready: settled when it no longer is."""
         self._task: asyncio.Task[None] | None = None
+        self._memory_bytes = settings.memory_bytes
+        self._idle_s = settings.idle_ms / 1000 if settings.idle_ms is not None else None
+        self._users = 0
+        """Requests that are with the engine, or on their way to it."""
+        self._used_s = 0.0
+        """When the last one left, or the process became ready."""
+        self._call: asyncio.Future[None] | None = None
+        """While it sleeps: settled to wake it."""
         self._generation = 0
         self._deaths = 0
         self._detail = ""
@@ -103,6 +117,8 @@ class Engine:
         if self._ready:
             return self.address
         self.start()
+        if self._call is not None and not self._call.done():
+            self._call.set_result(None)
         turn = self._turn
         if turn is None:
             raise Overloaded("The model is being stopped.")
@@ -116,6 +132,15 @@ class Engine:
         if not turn.result():
             raise Overloaded("The model cannot be started now.", retry_after_ms=self._retry_after_ms())
         return self.address
+
+    def began(self) -> None:
+        """To be told that a request is on its way."""
+        self._users += 1
+
+    def ended(self) -> None:
+        """To be told that one is through."""
+        self._users -= 1
+        self._used_s = asyncio.get_running_loop().time()
 
     async def refused(self) -> None:
         """To be told that a connection was refused: waits a moment for the news of the engine's death.
@@ -152,16 +177,18 @@ class Engine:
         while True:
             started_s = loop.time()
             why = await self._live()
+            if why is None:
+                await self._sleep()
+                quick_deaths = 0
+                continue
             self._deaths += 1
             quick_deaths = 1 if loop.time() - started_s >= STEADY_S else quick_deaths + 1
             delay_s = _delay_s(quick_deaths)
             self._detail = why
             self._next_start_s = loop.time() + delay_s
             log.error("%s: %s; starting it again in %g s", self.name, why, delay_s)
-            if self._ready:
-                # It did run: who comes now waits for it.
-                self._fell()
-                self._turn = loop.create_future()
+            if self._lived:
+                self._retire()
             elif self._turn is not None and not self._turn.done():
                 self._turn.set_result(False)
             self._state = "waiting"
@@ -169,10 +196,19 @@ class Engine:
             if self._turn is None or self._turn.done():
                 self._turn = loop.create_future()
 
-    async def _live(self) -> str:
-        """Starts the process once and returns when it has died: why."""
+    async def _sleep(self) -> None:
+        """Returns when somebody needs the engine again."""
+        self._call = asyncio.get_running_loop().create_future()
+        self._state = "asleep"
+        log.info("%s: nobody has needed it for a while; its memory is free", self.name)
+        await self._call
+        self._call = None
+
+    async def _live(self) -> str | None:
+        """Starts the process once and returns when it has died: why; None when it was put to sleep."""
         loop = asyncio.get_running_loop()
         self._state = "starting"
+        self._lived = False
         self._generation += 1
         started_s = loop.time()
         try:
@@ -183,32 +219,61 @@ class Engine:
         output = loop.create_task(forward(process, self.name))
         answers = loop.create_task(self._until_ready())
         death = loop.create_task(process.wait())
+        watch: asyncio.Task[str | None] | None = None
         try:
             async with asyncio.timeout(self._start_timeout_s):
                 await asyncio.wait([answers, death], return_when=asyncio.FIRST_COMPLETED)
             if not death.done():
                 self._become_ready(loop.time() - started_s)
-            # Waited for, not awaited: who cancels this task must not cancel the wait for its death as well.
+                watch = loop.create_task(self._watch(process.pid))
+                # Waited for, not awaited: who cancels this task must not cancel the wait for its death too.
+                await asyncio.wait([death, watch], return_when=asyncio.FIRST_COMPLETED)
+                if not death.done():
+                    self._retire()  # before it ends: who comes now waits for the next one
+                    return watch.result()
             await asyncio.wait([death])
             return cause_of_death(process)
         except TimeoutError:
             return f"was not ready within {self._start_timeout_s:g} s"
         finally:
             answers.cancel()
+            if watch is not None:
+                watch.cancel()
             await end(process, death)
             # What it said last is the most interesting: the pipe ends with the process.
             await asyncio.wait([output, answers], timeout=STOP_GRACE_S)
             output.cancel()
             self._process = None
 
+    async def _watch(self, pid: int) -> str | None:
+        """Returns when the process is to be ended: why, or None when nobody needs it."""
+        loop = asyncio.get_running_loop()
+        self._used_s = loop.time()
+        if self._memory_bytes is None and self._idle_s is None:
+            await loop.create_future()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._memory_bytes is not None:
+                held = resident_bytes(pid)
+                if held is not None and held > self._memory_bytes:
+                    return f"held {held} bytes of memory, more than memory_bytes = {self._memory_bytes}"
+            if self._idle_s is not None and not self._users and loop.time() - self._used_s >= self._idle_s:
+                return None
+
     def _become_ready(self, took_s: float) -> None:
-        self._ready = True
+        self._ready = self._lived = True
         self._fall = asyncio.get_running_loop().create_future()
         self._state = "ready"
         self._detail = ""
         log.info("%s: ready after %.1f s", self.name, took_s)
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(True)
+
+    def _retire(self) -> None:
+        """It did run: who comes now waits for it to run again."""
+        self._fell()
+        if self._turn is None or self._turn.done():
+            self._turn = asyncio.get_running_loop().create_future()
 
     def _fell(self) -> None:
         self._ready = False
