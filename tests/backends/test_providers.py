@@ -162,6 +162,15 @@ def test_a_header_may_carry_the_key_instead() -> None:
     assert made.api_key is None
 
 
+def test_several_keys_or_an_identity_stand_for_the_key() -> None:
+    made = upstream(
+        'provider = "groq"\napi_keys = [{ env = "A" }, { env = "B" }]', ["A", "B", "GROQ_API_KEY"]
+    )
+    assert (made.api_key, len(made.api_keys)) == (None, 2)
+    made = upstream('provider = "gemini"\nidentity = { kind = "google" }')
+    assert made.api_key is None
+
+
 def test_a_key_that_is_nowhere_is_named() -> None:
     assert refusal('provider = "deepseek"') == (
         "gate.toml:4: upstream[0].provider: the environment variable DEEPSEEK_API_KEY is not set, "

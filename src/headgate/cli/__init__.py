@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from headgate import __version__
-from headgate.cli import backup, doctor, engine, keys, migrate, serve, upstreams
+from headgate.cli import backup, doctor, engine, import_configuration, keys, migrate, serve, upstreams
 from headgate.cli.exits import INTERRUPTED, RUNTIME_ERROR, USAGE_ERROR
 from headgate.core.errors import HeadgateError, SettingsError
 
@@ -21,6 +21,7 @@ COMMANDS: tuple[click.Command, ...] = (
     backup.command,
     doctor.command,
     engine.command,
+    import_configuration.command,
     keys.command,
     migrate.command,
     serve.command,

@@ -33,6 +33,9 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     quirks: Quirks = Quirks()
 
 
+PROOFS = frozenset({"api_key", "api_keys", "identity"})
+"""Settings with which an upstream brings a key of its own, or something in place of one."""
+
 Providers = Mapping[str, Provider]
 """Providers by name."""
 
@@ -56,7 +59,7 @@ def fill_in(document: dict[str, Any], providers: Providers, is_set: Callable[[st
 def _fill_in_one(
     upstream: dict[str, Any], provider: Provider, is_set: Callable[[str], bool], path: Path
 ) -> None:
-    if "api_key" not in upstream and provider.key_variables and not _brings_its_own_key(upstream):
+    if not upstream.keys() & PROOFS and provider.key_variables and not _brings_its_own_key(upstream):
         variable = next(filter(is_set, provider.key_variables), None)
         if variable is None:
             names = " or ".join(provider.key_variables)
