@@ -257,7 +257,12 @@ def _embedded(settings: EngineSettings) -> Member:
     return Member(settings, upstream, pool, engine, Places(settings.slots + settings.queue))
 
 
-_SKILLS = {"embed": ("embeddings",), "speech": ("speech",), "transcribe": ("transcription", "translation")}
+_SKILLS = {
+    "embed": ("embeddings",),
+    "speech": ("speech",),
+    "transcribe": ("transcription", "translation"),
+    "image": ("images",),
+}
 """What engines that speak OpenAI's own format can do, in the words of the endpoint table."""
 
 

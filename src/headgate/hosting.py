@@ -26,7 +26,7 @@ from headgate.edge.server import Server
 from headgate.engines.place import key_for_clients
 from headgate.engines.program import Door, Program
 
-HOSTED = ("embed", "speech", "transcribe")
+HOSTED = ("embed", "image", "speech", "transcribe")
 """The engines that are written in Python, by the names of their modules in `headgate.engines`."""
 
 SETTINGS = ServerSettings(

@@ -101,8 +101,13 @@ def test_each_kind_of_engine_has_its_libraries(monkeypatch: pytest.MonkeyPatch) 
     assert names("transcribe") == {"av", "numpy", "pocketsphinx"}
     assert names("transcribe", has_model=True) == {"av", "numpy", "faster_whisper"}
     assert "onnxruntime" in names("embed", has_model=True)
+    assert names("image") == {"numpy", "PIL", "onnxruntime", "headgate_starter"}
+    assert names("image", has_model=True) == {"numpy", "PIL", "diffusers", "torch"}
+    # All are here but for torch and what stands on it, which is large.
     assert all(
-        found.ok for kind in doctor.LIBRARIES for found in doctor.examine_libraries(kind, has_model=True)
+        found.ok
+        for kind in doctor.LIBRARIES
+        for found in doctor.examine_libraries(kind, has_model=kind != "image")
     )
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     (missing,) = [

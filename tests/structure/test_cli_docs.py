@@ -9,7 +9,7 @@ import click
 import pytest
 
 from headgate.cli import commands
-from headgate.engines import embed, llamacpp, speech, transcribe
+from headgate.engines import embed, image, llamacpp, speech, transcribe
 from tests.structure.pages import read, rows, section
 
 PAGE = read("cli.md")
@@ -29,6 +29,7 @@ COMMANDS["headgate engine llamacpp"] = llamacpp.command
 COMMANDS["headgate engine embed"] = embed.command
 COMMANDS["headgate engine speech"] = speech.command
 COMMANDS["headgate engine transcribe"] = transcribe.command
+COMMANDS["headgate engine image"] = image.command
 """An engine is a program of its own: `headgate engine` hands it the rest of the line."""
 
 

@@ -179,10 +179,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: Name
     """What clients write under `model`; also its name in the journal and logs."""
-    kind: Literal["llamacpp", "embed", "speech", "transcribe"] = "llamacpp"
+    kind: Literal["llamacpp", "embed", "speech", "transcribe", "image"] = "llamacpp"
     """The program that runs it; llama.cpp takes any GGUF."""
     model: FileOrFolder | None = None
-    """The model's file (GGUF) or folder. Speech and transcription have small models of their own without."""
+    """The model's file (GGUF) or folder. Speech, transcription and images have small ones of their own."""
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")] | None = (
         None
     )

@@ -43,11 +43,17 @@ LIBRARIES = {
         "transcribe-starter": ("pocketsphinx",),
         "transcribe": ("faster_whisper",),
     },
+    "image": {
+        "media": ("numpy", "PIL"),
+        "embed": ("onnxruntime",),
+        "starter": ("headgate_starter",),
+        "image": ("diffusers", "torch"),
+    },
 }
 """What each kind of engine loads, by the extra of ours that installs it."""
 
-WITH_MODEL = {"speech": "espeak", "transcribe": "transcribe-starter"}
-WITHOUT_MODEL = {"speech": "speech", "transcribe": "transcribe"}
+WITH_MODEL = {"speech": ("espeak",), "transcribe": ("transcribe-starter",), "image": ("embed", "starter")}
+WITHOUT_MODEL = {"speech": ("speech",), "transcribe": ("transcribe",), "image": ("image",)}
 """Extras that an engine of a kind can do without, with a model and without one."""
 
 
@@ -58,11 +64,11 @@ def examine() -> list[Finding]:
 
 def examine_libraries(kind: str, *, has_model: bool) -> list[Finding]:
     """Looks whether the libraries of an engine that is written in Python are installed; loads none."""
-    spare = (WITH_MODEL if has_model else WITHOUT_MODEL).get(kind)
+    spare = (WITH_MODEL if has_model else WITHOUT_MODEL).get(kind, ())
     return [
         _installed(name, extra)
         for extra, names in LIBRARIES[kind].items()
-        if extra != spare
+        if extra not in spare
         for name in names
     ]
 

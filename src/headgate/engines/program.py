@@ -172,6 +172,10 @@ class Worker:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(work, *arguments))
 
+    def later(self, work: Callable[[], object]) -> None:
+        """Runs `work` there when its turn comes; nobody waits for it."""
+        self._threads.submit(work)
+
 
 def one_of(param: str, value: str, known: Sequence[str]) -> None:
     """Raises InvalidField, in OpenAI's words, when a value is none of those that are known."""

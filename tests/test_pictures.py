@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headgate.core.errors import InvalidField
-from headgate.media.pictures import HIGH_DETAIL_SIDE, LOW_DETAIL_SIDE, look
+from headgate.pictures import HIGH_DETAIL_SIDE, LOW_DETAIL_SIDE, look
 
 # Pillow warns of odd metadata in what is damaged here on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
