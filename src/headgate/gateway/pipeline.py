@@ -9,7 +9,7 @@ from functools import partial
 
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError, UpstreamFailed
-from headgate.core.ports import Call, Exchange, Journal, Keys, Outcome, Outgoing, Reply
+from headgate.core.ports import Call, Exchange, Framing, Journal, Keys, Outcome, Outgoing, Reply
 from headgate.core.tap import StreamTap, partial_usage
 from headgate.gateway.admit import admit
 from headgate.gateway.attempt import Attempt
@@ -19,6 +19,8 @@ from headgate.gateway.pulse import Pulse
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
 from headgate.gateway.route import Models, route
 from headgate.gateway.stream import Pace, Stream
+
+SERVER_SENT_EVENTS = b"text/event-stream"
 
 PULSE_STEP_MS = 500
 """How often quiet streams are looked for: a tenth of the usual comment interval."""
@@ -97,10 +99,10 @@ class Gate:
         self._pulse.add(stream)
         try:
             reply = await attempt.send(outgoing)
-            if not is_stream(reply):
+            if not is_stream(reply, outgoing.framing):
                 raise UpstreamFailed("The upstream did not answer with a stream.")
             refuse_packed(reply)
-            await stream.relay(reply, outgoing.translator)
+            await stream.relay(reply, outgoing.translator, outgoing.framing)
         except asyncio.CancelledError:
             stream.settle(cut_off(exchange))
             raise
@@ -116,7 +118,8 @@ def cut_off(exchange: Exchange) -> Outcome:
     return Outcome.CLIENT_GONE if exchange.gone else Outcome.FAILED
 
 
-def is_stream(reply: Reply) -> bool:
-    """Whether the upstream answers with server-sent events."""
+def is_stream(reply: Reply, framing: Framing | None = None) -> bool:
+    """Whether the upstream answers with a stream: of server-sent events, or as its dialect expects it."""
     kind = reply.header(b"content-type")
-    return kind is not None and kind.lower().startswith(b"text/event-stream")
+    expected = SERVER_SENT_EVENTS if framing is None else framing.content_type
+    return kind is not None and kind.lower().startswith(expected)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from headgate.core.errors import ApiError, UpstreamError, UpstreamFailed
-from headgate.core.ports import Exchange, Outcome, Reply, Translator
+from headgate.core.ports import Exchange, Framing, Outcome, Reply, Splitter, Translator
 from headgate.core.sse import DONE, EventSplitter, comment, events, has_data
 from headgate.core.tap import StreamTap
 from headgate.dialects.refusal import USED_UP
@@ -58,14 +58,18 @@ class Stream:
         self._pace = pace
         self._clock = clock
         self._quiet_ms = 0
-        self._splitter = EventSplitter()
+        self._splitter: Splitter = EventSplitter()
         self._translator: Translator | None = None
         self._reply: Reply | None = None
         self._raw = False
         """An event over the size cap is passing: nothing may come between."""
 
-    async def relay(self, reply: Reply, translator: Translator | None) -> None:
+    async def relay(
+        self, reply: Reply, translator: Translator | None, framing: Framing | None = None
+    ) -> None:
         """Passes the reply on to its end; raises ApiError when it fails."""
+        if framing is not None:
+            self._splitter = framing.make_splitter()
         self._reply = reply
         self._translator = translator
         self._exchange.throttle(reply)
