@@ -78,3 +78,20 @@ def test_no_usage_breaks_the_count(value: dict[str, Any]) -> None:
     assert usage is not None
     counts = msgspec.structs.astuple(usage)[1:]
     assert all(type(count) is int and 0 <= count < 2**63 for count in counts)
+
+
+def test_kinds_of_tokens_that_have_prices_of_their_own_are_counted() -> None:
+    raw = b"""{"prompt_tokens": 10, "completion_tokens": 20,
+        "prompt_tokens_details":
+        {"cached_tokens": 1, "cache_write_tokens": 2, "audio_tokens": 3, "image_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 6, "image_tokens": 7}}"""
+    expected = Usage(Source.REPORTED, 10, 1, 20, 5, 2, 3, 4, 6, 7)
+    assert msgspec.json.decode(raw, type=UsageObject).counted() == odd_usage(raw) == expected
+
+
+def test_pictures_and_sounds_are_counted_in_their_own_words() -> None:
+    picture = b'{"input_tokens": 9, "output_tokens": 8, "input_tokens_details": {"image_tokens": 7}}'
+    expected = Usage(Source.REPORTED, 9, 0, 8, input_image_tokens=7)
+    assert msgspec.json.decode(picture, type=UsageObject).counted() == odd_usage(picture) == expected
+    sound = b'{"type": "duration", "seconds": 8.2}'
+    assert msgspec.json.decode(sound, type=UsageObject).counted() == Usage(Source.REPORTED, seconds=9)

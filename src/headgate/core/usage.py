@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from math import ceil
 
 import msgspec
 
@@ -30,6 +31,18 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     """Part of the output that was reasoning."""
+    cache_write_tokens: int = 0
+    """Part of the input that the upstream wrote to its prompt cache."""
+    input_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_audio_tokens: int = 0
+    output_image_tokens: int = 0
+    images: int = 0
+    """Pictures that were made, where they are counted so."""
+    seconds: int = 0
+    """Of sound."""
+    characters: int = 0
+    """That were spoken."""
 
 
 _LIMIT = 2**63
@@ -39,34 +52,56 @@ UNKNOWN_USAGE = Usage()
 REPORTED, ESTIMATED = Source.REPORTED, Source.ESTIMATED  # members of an enum are looked up slowly
 
 
-class _InputDetails(msgspec.Struct, gc=False):
+class _Details(msgspec.Struct, gc=False):
+    """What stands under `..._tokens_details`, of either direction."""
+
     cached_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+_NO_DETAILS = _Details()
 
 
 class UsageObject(msgspec.Struct, gc=False):
-    """OpenAI's `usage`, as far as it is counted here."""
+    """OpenAI's `usage`, as far as it is counted: in the words of conversations, or of pictures and sounds."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
     estimated: bool | None = None
     """Ours: a dialect counted where the upstream had not, for clients that need the object."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+    seconds: float | None = None
 
     def counted(self) -> Usage:
         """As a record; a count that is absent is 0 here, for the upstream did speak."""
-        cached = self.prompt_tokens_details
-        reasoning = self.completion_tokens_details
+        source = ESTIMATED if self.estimated else REPORTED
+        into = self.prompt_tokens_details or self.input_tokens_details
+        out = self.completion_tokens_details or self.output_tokens_details
+        read = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
+        made = self.completion_tokens if self.completion_tokens is not None else self.output_tokens
+        if into is None and out is None and self.seconds is None:
+            return Usage(source, _count(read), 0, _count(made))
+        into, out = into or _NO_DETAILS, out or _NO_DETAILS
         return Usage(
-            ESTIMATED if self.estimated else REPORTED,
-            _count(self.prompt_tokens),
-            _count(cached.cached_tokens) if cached is not None else 0,
-            _count(self.completion_tokens),
-            _count(reasoning.reasoning_tokens) if reasoning is not None else 0,
+            source,
+            _count(read),
+            _count(into.cached_tokens),
+            _count(made),
+            _count(out.reasoning_tokens),
+            _count(into.cache_write_tokens),
+            _count(into.audio_tokens),
+            _count(into.image_tokens),
+            _count(out.audio_tokens),
+            _count(out.image_tokens),
+            seconds=_whole(self.seconds),
         )
 
 
@@ -75,14 +110,24 @@ def odd_usage(raw: bytes) -> Usage | None:
     found = msgspec.json.decode(raw)
     if not isinstance(found, dict):
         return None
-    cached, reasoning = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
+    into = _object(found.get("prompt_tokens_details") or found.get("input_tokens_details"))
+    out = _object(found.get("completion_tokens_details") or found.get("output_tokens_details"))
     return Usage(
         Source.REPORTED,
-        _count(found.get("prompt_tokens")),
-        _count(cached.get("cached_tokens")) if isinstance(cached, dict) else 0,
-        _count(found.get("completion_tokens")),
-        _count(reasoning.get("reasoning_tokens")) if isinstance(reasoning, dict) else 0,
+        _count(found.get("prompt_tokens", found.get("input_tokens"))),
+        _count(into.get("cached_tokens")),
+        _count(found.get("completion_tokens", found.get("output_tokens"))),
+        _count(out.get("reasoning_tokens")),
+        _count(into.get("cache_write_tokens")),
+        _count(into.get("audio_tokens")),
+        _count(into.get("image_tokens")),
+        _count(out.get("audio_tokens")),
+        _count(out.get("image_tokens")),
     )
+
+
+def _object(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: object) -> int:
@@ -90,3 +135,8 @@ def _count(value: object) -> int:
     if value.__class__ is int and 0 < value < _LIMIT:  # nearly always
         return value
     return int(value) if isinstance(value, int | float) and 0 < value < _LIMIT else 0
+
+
+def _whole(seconds: float | None) -> int:
+    """Seconds as they are paid for: begun ones count."""
+    return ceil(seconds) if seconds is not None and 0 < seconds < _LIMIT else 0
