@@ -79,6 +79,7 @@ def serve(
             folder.path / "journal",
             fsync_interval_ms=settings.journal.fsync_interval_ms,
             keep_bytes=settings.journal.keep_bytes,
+            carried=True,
         )
         try:
             _report(journal)
@@ -126,7 +127,7 @@ class Application:
         self._telemetry = Telemetry(settings.log, settings.telemetry, _trace_names(settings))
         self._fleet = Fleet()
         try:
-            await self._books.start()
+            await self._books.start(self._journal.carried_below)
             await self._serve(settings, listening)
         finally:
             await self._fleet.stop()
@@ -137,6 +138,7 @@ class Application:
         self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
         self._fleet.on_change = self._take_models
         self._server = Server(Routes(self._routes()), settings.server)
+        self._server.observer = self._telemetry
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -164,7 +166,9 @@ class Application:
         self._metrics = MetricsPage(collector, self._keys, public=self._settings.metrics.public)
         return [
             *(
-                Route(row.method, row.path, own.get(row.name) or self._gate.handler(row), row.body_limit_bytes)
+                Route(
+                    row.method, row.path, own.get(row.name) or self._gate.handler(row), row.body_limit_bytes
+                )
                 for row in ENDPOINTS
             ),
             Route("GET", "/healthz", health),

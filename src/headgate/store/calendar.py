@@ -11,6 +11,9 @@ from typing import NamedTuple
 QUARTER_MS = 15 * 60_000
 """Every offset from UTC that is in use is a multiple of it, so all in one quarter is in the same hour."""
 HOUR_MS = 4 * QUARTER_MS
+_EARLIEST_MS = 2 * 24 * HOUR_MS
+_LATEST_MS = 253_370_764_800_000
+"""From the third of January 1970 to the year 9999: inside what a calendar can show, in any zone."""
 _REMEMBERED = 100_000
 """Three years of quarters; who asks for more begins anew."""
 
@@ -51,7 +54,8 @@ class Calendar:
 
     def _find(self, at_ms: int) -> Buckets:
         # Beyond what a calendar shows (a clock gone mad) all is one bucket at the edge.
-        moment = datetime.fromtimestamp(min(max(at_ms, 0), 253_370_764_800_000) / 1000, self._zone)
+        at_ms = min(max(at_ms, _EARLIEST_MS), _LATEST_MS)
+        moment = datetime.fromtimestamp(at_ms / 1000, self._zone)
         past_hour = timedelta(minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)
         hour_ms = at_ms - int(past_hour.total_seconds()) * 1000
         day = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)

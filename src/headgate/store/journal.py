@@ -79,11 +79,13 @@ class FileJournal:
         *,
         fsync_interval_ms: int = FSYNC_INTERVAL_MS,
         keep_bytes: int = KEEP_BYTES,
+        carried: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
         clock_ns: Clock = time.time_ns,
     ) -> FileJournal:
         """Opens or makes the journal in a folder this process has locked; settles what was left open there.
 
+        Of one that is `carried` into a database nothing is deleted that `carried_below` was not told of.
         Raises StoreFull when there is no room even for that, and StoreError when the folder cannot be used.
         """
         try:
@@ -92,6 +94,7 @@ class FileJournal:
         except OSError as error:
             raise StoreError(f"cannot read the journal in {folder}: {error.strerror}") from error
         upkeep = Upkeep(folder, found, segment_bytes, keep_bytes, fsync_interval_ms)
+        upkeep.carried_below = 0 if carried else None
         segment = upkeep.first(clock_ns() // 1_000_000)
         journal = cls(upkeep, segment, found, clock_ns)
         journal.durable = fsync_interval_ms == 0
@@ -164,6 +167,10 @@ class FileJournal:
     def writable(self) -> bool:
         """Whether records can be written, as far as is known now."""
         return self._upkeep.works
+
+    def carried_below(self, number: int) -> None:
+        """Everything in segments below this number is in the database: they may age out."""
+        self._upkeep.carried_below = number
 
     async def flushed(self) -> None:
         """Returns when everything recorded before the call would outlive a power loss; raises StoreError.

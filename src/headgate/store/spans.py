@@ -26,7 +26,8 @@ def spans(calendar: Calendar, from_ms: int, to_ms: int, grain: Grain | None) -> 
     The period is widened to whole hours.
     """
     from_ms = calendar.buckets(from_ms).hour_ms
-    to_ms = -(-to_ms // HOUR_MS) * HOUR_MS if calendar.buckets(to_ms).hour_ms != to_ms else to_ms
+    last_hour = calendar.buckets(to_ms).hour_ms
+    to_ms = last_hour if last_hour == to_ms else last_hour + HOUR_MS
     if to_ms <= from_ms:
         return []
     if grain == "hour":

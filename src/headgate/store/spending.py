@@ -70,7 +70,7 @@ class Spending:
 
 
 class Tail:
-    """The end of a journal that was not carried yet; every record is read once, however often it is asked for."""
+    """The end of a journal that was not carried yet; a record is read once, however often one asks."""
 
     def __init__(self, journal: Path) -> None:
         self._follower = Follower(journal, tell=lambda damage: None)  # the carrier tells it

@@ -41,6 +41,8 @@ class Upkeep:
         self.refusal: StoreError | None = None
         """Why nothing more may be opened, for good: the journal is closed, or a sync failed and what the disk
         then holds is anybody's guess."""
+        self.carried_below: int | None = None
+        """Segments from this number on were not carried yet; None where nobody carries them."""
         self._sync_error: StoreError | None = None
         self._current: Segment | None = None
         self._spare: Segment | None = None
@@ -186,12 +188,13 @@ class Upkeep:
             self._wants_spare = False
 
     def _age_out(self, oldest_open: int) -> None:
-        """Deletes the oldest segments beyond `keep_bytes`; never one with an open attempt."""
+        """Deletes the oldest segments above `keep_bytes`; none with an open attempt, none not carried yet."""
+        end = oldest_open if self.carried_below is None else min(oldest_open, self.carried_below)
         sizes = [(path, path.stat().st_size) for path in list_segments(self._folder)]
         total = sum(size for _, size in sizes)
         deleted = False
         for path, size in sizes:
-            if total <= self._keep_bytes or segment_number(path) >= oldest_open:
+            if total <= self._keep_bytes or segment_number(path) >= end:
                 break
             path.unlink()
             total -= size

@@ -1,7 +1,7 @@
 """Looks every moment whether something in the database was changed, by this process or any other.
 
-One small row is read, as often as makes a revoked key dead within a second everywhere; nothing is missed when the
-connection is lost for a while, as a notification would be.
+One small row is read, so often that a revoked key is dead within a second everywhere. Nothing is missed while
+the connection is lost, as a notification would be.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Watch:
         self._lock = asyncio.Lock()
 
     def on_change(self, topic: str, reader: Reader) -> None:
-        """Calls `reader` at the first look and after every change; it raises StoreError to be called again."""
+        """Calls `reader` at the first look and after every change; it raises StoreError to be asked again."""
         self._readers.setdefault(topic, []).append(reader)
 
     async def look(self) -> None:
