@@ -1,4 +1,4 @@
-"""Other gateways' configurations, as they are in use: ours is readable, keyless, and tells what is missing."""
+"""Other gateways' configurations, as they are in use: ours is readable, keyless, and says what is missing."""
 
 from __future__ import annotations
 

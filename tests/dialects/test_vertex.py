@@ -260,7 +260,7 @@ def google_error(status: int, word: str, message: str) -> bytes:
 @pytest.mark.parametrize(
     ("status", "word", "message", "told", "code"),
     [
-        (404, "NOT_FOUND", "Publisher Model `projects/our-project/locations/x/publishers/y/models/z` was not found.", 404, "model_not_found"),
+        (404, "NOT_FOUND", "Model `projects/our-project/x` was not found.", 404, "model_not_found"),
         (403, "PERMISSION_DENIED", "Permission denied on resource project our-project.", 502,
          "upstream_error"),
         (429, "RESOURCE_EXHAUSTED", "Quota exceeded for projects/our-project", 429, "rate_limit_exceeded"),
