@@ -85,9 +85,6 @@ class Seen(Protocol):
 
     request_id: str
     started_s: float
-    method: bytes
-    target: bytes
-    """Path and query, as they were sent."""
     status: int
     """What the client was answered; 0 when it left before."""
     gone: bool
@@ -95,6 +92,14 @@ class Seen(Protocol):
     """What it was told, or what ended its stream."""
     passage: Passage | None
     """None for what is no request to a model."""
+
+    @property
+    def method(self) -> bytes: ...
+
+    @property
+    def target(self) -> bytes:
+        """Path and query, as they were sent."""
+        ...
 
     @property
     def client(self) -> str:

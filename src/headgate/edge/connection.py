@@ -285,6 +285,9 @@ class Connection(Outflow):
             except Exception:
                 log.exception("request %s failed", exchange.request_id)
                 self.server.answer_error(exchange, InternalError("The server had an error. It is logged."))
+            observer = self.server.observer
+            if observer is not None:
+                observer.ended(exchange)
             if self.writing_paused and not exchange.gone:
                 await self.writable()  # else the replies to a pipeline that nobody reads would pile up
             if not self._finished(exchange):

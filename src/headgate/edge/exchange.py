@@ -12,6 +12,7 @@ from os import urandom
 from typing import Protocol
 
 from headgate.core.errors import ApiError
+from headgate.core.observer import Passage
 from headgate.core.ports import Throttle
 from headgate.edge.cors import Cors
 from headgate.edge.head import Head
@@ -72,6 +73,12 @@ class Exchange:
     """The reply that has begun can carry an error as its last event."""
     ended = False
     """The reply is complete."""
+    status = 0
+    """What the client was answered; 0 until then."""
+    failure: ApiError | None = None
+    """What it was told, or what ended its stream."""
+    passage: Passage | None = None
+    """What is seen of it from outside, where it is a request to a model."""
     _framed = False
     _enough_bytes = WHOLE
     """Received bytes above which whoever waits for the body is woken before its end."""
@@ -101,6 +108,12 @@ class Exchange:
     def target(self) -> bytes:
         """As it was sent."""
         return self.head.target
+
+    @property
+    def client(self) -> str:
+        """The address at the other end; empty where there is none."""
+        name = self.connection.transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
 
     @property
     def version(self) -> str:
@@ -273,6 +286,7 @@ class Exchange:
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Sends a whole reply; `headers` is complete lines, each ended by CR LF."""
         self.begun = self.ended = True
+        self.status = status
         if status in BODILESS:
             framing, body = b"", b""
         else:
@@ -289,6 +303,7 @@ class Exchange:
     def begin(self, status: int, headers: bytes, length: int | None = None) -> None:
         """Starts a reply whose body follows; `length` in bytes when known, else chunked."""
         self.begun = True
+        self.status = status
         self.is_event_stream = b"text/event-stream" in headers
         if length is not None:
             framing = b"content-length: %d\r\n" % length

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.errors import ApiError
+from headgate.core.observer import Observer
 from headgate.core.settings import Server as Settings
 from headgate.edge.exchange import Exchange, House
 from headgate.edge.outflow import Clock
@@ -19,6 +20,7 @@ class Host(House, Clock, Protocol):
 
     settings: Settings
     routes: Routes
+    observer: Observer | None
     connections: set[Connection]
     header_timeout_s: float
     body_timeout_s: float

@@ -12,6 +12,7 @@ import time
 from email.utils import formatdate
 
 from headgate.core.errors import ApiError
+from headgate.core.observer import Observer
 from headgate.core.settings import Server as ServerSettings
 from headgate.edge.connection import Connection
 from headgate.edge.cors import Cors
@@ -27,6 +28,8 @@ class Server:
 
     def __init__(self, routes: Routes, settings: ServerSettings) -> None:
         self.routes = routes
+        self.observer: Observer | None = None
+        """Told of every request that has been answered."""
         self.connections: set[Connection] = set()
         self.configure(settings)
         self.loop = asyncio.get_running_loop()
@@ -105,6 +108,7 @@ class Server:
 
     def answer_error(self, exchange: Exchange, error: ApiError) -> None:
         """Tells the client about `error`: as a reply, or as the last event of a stream that has begun."""
+        exchange.failure = error
         if exchange.gone or exchange.ended:
             return
         if exchange.begun:
