@@ -17,6 +17,9 @@ def test_the_rows_are_those_of_the_reference() -> None:
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/completions"),
         ("POST", "/v1/embeddings"),
+        ("POST", "/v1/audio/speech"),
+        ("POST", "/v1/audio/transcriptions"),
+        ("POST", "/v1/audio/translations"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{id}"),
     ]

@@ -169,5 +169,14 @@ MODELS_RETRIEVE = Endpoint(
     summary="Describe one model; its id may contain slashes.",
 )
 
-ENDPOINTS: tuple[Endpoint, ...] = (CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODELS_LIST, MODELS_RETRIEVE)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    CHAT_COMPLETIONS,
+    COMPLETIONS,
+    EMBEDDINGS,
+    SPEECH,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    MODELS_LIST,
+    MODELS_RETRIEVE,
+)
 """Every endpoint, in the order in which the documents list them."""

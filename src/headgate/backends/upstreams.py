@@ -89,6 +89,17 @@ class EngineUpstream(RemoteUpstream):
     def __init__(self, name: str, dialect: Dialect, place: Place, engine: Engine, max_in_flight: int) -> None:
         super().__init__(name, dialect, place, max_in_flight)
         self._engine = engine
+        take_place, give_place = self.enter, self.leave
+
+        def enter() -> None:
+            take_place()
+            engine.began()
+
+        def leave() -> None:
+            give_place()
+            engine.ended()
+
+        self.enter, self.leave = enter, leave
 
     async def send(self, outgoing: Outgoing, *, fresh: bool = False) -> Reply:
         """Sends one request, once the engine is ready; raises Overloaded when it does not start."""
@@ -114,13 +125,13 @@ class Heads:
 
     def head(self, outgoing: Outgoing, body_bytes: int) -> bytes:
         """Everything up to and including the blank line."""
-        beginning = self._beginnings.get(outgoing.path) or self._begin(outgoing.path)
+        beginning = self._beginnings.get(outgoing.path + outgoing.content_type) or self._begin(outgoing)
         if outgoing.headers:
             beginning += b"".join([b"%b: %b\r\n" % line for line in outgoing.headers])
         return b"%bcontent-length: %d\r\n\r\n" % (beginning, body_bytes)
 
-    def _begin(self, path: str) -> bytes:
-        place = self._place
+    def _begin(self, outgoing: Outgoing) -> bytes:
+        place, path = self._place, outgoing.path
         target = place.address.prefix + path
         if place.query:
             target += ("&" if "?" in path else "?") + urlencode(place.query, quote_via=quote)
@@ -128,12 +139,13 @@ class Heads:
             b"POST %b HTTP/1.1" % target.encode("ascii"),
             b"host: " + place.address.authority.encode("ascii"),
             b"user-agent: headgate/" + __version__.encode("ascii"),
-            b"content-type: application/json",
-            b"accept: application/json, text/event-stream",
+            b"content-type: " + (outgoing.content_type or "application/json").encode("ascii"),
+            # Sound and subtitles are taken as well: what was asked for decides.
+            b"accept: application/json, text/event-stream" + (b", */*" if outgoing.content_type else b""),
             # What comes back is read and passed on: packed, it could be neither.
             b"accept-encoding: identity",
             *(b"%b: %b" % line for line in place.headers),
         ]
         # Dialects name a handful of paths; nothing a client sends gets here.
-        self._beginnings[path] = beginning = b"\r\n".join([*lines, b""])
+        self._beginnings[path + outgoing.content_type] = beginning = b"\r\n".join([*lines, b""])
         return beginning

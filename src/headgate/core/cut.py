@@ -44,7 +44,7 @@ class Pieces:
 
     __slots__ = ("_size", "buffers")
 
-    def __init__(self, buffers: Sequence[bytes]) -> None:
+    def __init__(self, buffers: Sequence[bytes | memoryview]) -> None:
         self.buffers = buffers
         self._size = sum(map(len, buffers))
 

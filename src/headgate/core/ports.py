@@ -112,6 +112,8 @@ class Outgoing(msgspec.Struct):
     """Path and query below the upstream's base URL, such as `/chat/completions`."""
     body: bytes
     headers: Headers = ()
+    content_type: str = ""
+    """Of the body, where that is not JSON. No dialect sets it; it is one of a few."""
     translator: Translator | None = None
     """None when the reply needs no translation: bytes pass."""
     dropped: tuple[str, ...] = ()
@@ -213,6 +215,14 @@ class Engine(Protocol):
 
     async def ready(self) -> object:
         """Starts the engine if need be and waits for it; raises Overloaded when it does not come up."""
+        ...
+
+    def began(self) -> None:
+        """To be told that a request is on its way."""
+        ...
+
+    def ended(self) -> None:
+        """To be told that one is through."""
         ...
 
     async def refused(self) -> None:

@@ -35,6 +35,8 @@ class Attempt:
     """Nothing is open in the journal."""
     dropped: tuple[str, ...] = ()
     """Parameters that were left out of what was sent; the client is told."""
+    passed: bytes = b""
+    """Header lines of an engine of ours, for the client."""
     reply: Reply | None = None
     _number = 0
 

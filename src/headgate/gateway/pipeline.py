@@ -15,9 +15,12 @@ from headgate.gateway.admit import admit
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authenticate import authenticate
 from headgate.gateway.carry import HEAVY_BYTES, Prepared, carry
+from headgate.gateway.form import carry_form
+from headgate.gateway.forward import forward, passed_on
 from headgate.gateway.pulse import Pulse
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
-from headgate.gateway.route import Models, route
+from headgate.gateway.route import Models, Target, route
+from headgate.gateway.spool import Spool
 from headgate.gateway.stream import Pace, Stream
 
 SERVER_SENT_EVENTS = b"text/event-stream"
@@ -40,6 +43,8 @@ class Gate:
 
     def handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of one endpoint that names a model."""
+        if endpoint.uploads or endpoint.binary:
+            return self._other_handler(endpoint)
 
         def prepare(exchange: Exchange, body: bytes, abridged: bool) -> Prepared:
             call = admit(endpoint, body, exchange.request_id)
@@ -88,6 +93,57 @@ class Gate:
 
         return handle
 
+    def _other_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
+        """The handler of an endpoint whose requests are forms, or whose replies need not be JSON."""
+
+        def prepare(call: Call) -> Prepared:
+            target = route(self.models, call.model)
+            call.upstream_model = target.upstream_model
+            call.created_s = int(time.time())
+            return call, target, target.upstream.dialect.request(call)
+
+        async def handle(exchange: Exchange) -> None:
+            principal = authenticate(exchange, self.keys)
+            spool = Spool()
+            try:
+                if endpoint.uploads:
+                    call, target, outgoing = await carry_form(exchange, endpoint, spool, prepare)
+                else:
+                    body = await exchange.body()
+                    call, target, outgoing = prepare(admit(endpoint, body, exchange.request_id))
+                await self._exchange_other(
+                    exchange,
+                    Attempt(exchange, self._journal, principal, call, target),
+                    outgoing,
+                    call,
+                    target,
+                )
+            finally:
+                spool.close()
+
+        return handle
+
+    async def _exchange_other(
+        self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, call: Call, target: Target
+    ) -> None:
+        target.upstream.enter()
+        try:
+            if call.stream:
+                await self._stream(exchange, attempt, outgoing, call)
+            else:
+                await forward(exchange, attempt, await attempt.send(outgoing), call, self._clock())
+        except asyncio.CancelledError:
+            attempt.settle(cut_off(exchange), partial_usage(call.body_bytes))
+            raise
+        except ApiError:
+            if attempt.durable:
+                attempt.end()
+                await attempt.flushed()
+            raise
+        finally:
+            attempt.end()
+            target.upstream.leave()
+
     async def _stream(self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, call: Call) -> None:
         tap = StreamTap(
             withhold_usage=not call.wants_usage,
@@ -102,6 +158,8 @@ class Gate:
             if not is_stream(reply, outgoing.framing):
                 raise UpstreamFailed("The upstream did not answer with a stream.")
             refuse_packed(reply)
+            if call.endpoint.binary:
+                attempt.passed = passed_on(reply)
             await stream.relay(reply, outgoing.translator, outgoing.framing)
         except asyncio.CancelledError:
             stream.settle(cut_off(exchange))

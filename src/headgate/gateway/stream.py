@@ -175,7 +175,8 @@ class Stream:
 
     def _begin(self) -> None:
         # Not before the first event: until then an upstream's failure can be told by its HTTP status.
-        headers = reply_headers(self._exchange, STREAM_HEADERS, self._clock(), self._attempt.dropped)
+        kind = STREAM_HEADERS + self._attempt.passed
+        headers = reply_headers(self._exchange, kind, self._clock(), self._attempt.dropped)
         self._exchange.begin(200, headers)
 
     def _end(self) -> None:
