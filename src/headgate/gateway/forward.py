@@ -25,15 +25,14 @@ def passed_on(reply: Reply) -> bytes:
     return b"".join([b"%b: %b\r\n" % line for line in reply.headers if line[0].startswith(OURS)])
 
 
-async def forward(exchange: Exchange, attempt: Attempt, reply: Reply, body_bytes: int, now_s: float) -> None:
+async def forward(exchange: Exchange, attempt: Attempt, reply: Reply, call: Call, now_s: float) -> None:
     """Passes the reply on, and settles the attempt before its last byte leaves; raises ApiError."""
+    body_bytes = call.body_bytes
     refuse_packed(reply)
     kind = (
         (reply.header(b"content-type") or b"application/octet-stream").replace(b"\r", b"").replace(b"\n", b"")
     )
-    headers = reply_headers(
-        exchange, b"content-type: %b\r\n%b" % (kind, passed_on(reply)), now_s, attempt.dropped
-    )
+    headers = reply_headers(exchange, b"content-type: %b\r\n%b" % (kind, passed_on(reply)), now_s, attempt)
     try:
         if kind.lower().startswith(b"application/json"):
             body = await _whole(reply)

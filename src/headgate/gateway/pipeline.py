@@ -19,6 +19,7 @@ from headgate.gateway.form import carry_form
 from headgate.gateway.forward import forward, passed_on
 from headgate.gateway.pulse import Pulse
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
+from headgate.gateway.reserve import Reserve
 from headgate.gateway.route import Models, Target, route
 from headgate.gateway.spool import Spool
 from headgate.gateway.stream import Pace, Stream
@@ -37,6 +38,8 @@ class Gate:
         self.models = models
         """Replaced whole when the configuration changes; a request uses the one it began with."""
         self.pace = pace
+        self.reserve = Reserve()
+        """What limits, budgets and prices say; nothing is limited until somebody puts another here."""
         self._journal = journal
         self._pulse = Pulse(PULSE_STEP_MS)
         self._clock = asyncio.get_running_loop().time
@@ -64,8 +67,13 @@ class Gate:
             else:
                 call, target, outgoing = await carry(exchange, body, partial(prepare, exchange))
             del body  # the reply may take minutes
-            attempt = Attempt(exchange, self._journal, principal, call, target)
-            target.upstream.enter()
+            bill = await self.reserve.begin(principal, call, (target,))
+            attempt = Attempt(exchange, self._journal, principal, call, target, bill)
+            try:
+                target.upstream.enter()
+            except BaseException:
+                bill.end()
+                raise
             try:
                 if call.stream:
                     await self._stream(exchange, attempt, outgoing, call)
@@ -89,6 +97,7 @@ class Gate:
                 raise
             finally:
                 attempt.end()
+                bill.end()
                 target.upstream.leave()
 
         return handle
@@ -111,13 +120,17 @@ class Gate:
                 else:
                     body = await exchange.body()
                     call, target, outgoing = prepare(admit(endpoint, body, exchange.request_id))
-                await self._exchange_other(
-                    exchange,
-                    Attempt(exchange, self._journal, principal, call, target),
-                    outgoing,
-                    call,
-                    target,
-                )
+                bill = await self.reserve.begin(principal, call, (target,))
+                try:
+                    await self._exchange_other(
+                        exchange,
+                        Attempt(exchange, self._journal, principal, call, target, bill),
+                        outgoing,
+                        call,
+                        target,
+                    )
+                finally:
+                    bill.end()
             finally:
                 spool.close()
 
