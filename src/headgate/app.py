@@ -137,6 +137,7 @@ class Application:
     async def _serve(self, settings: Settings, listening: Callable[[int], None]) -> None:
         self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
         self._fleet.on_change = self._take_models
+        self._gate.observer = self._telemetry
         self._server = Server(Routes(self._routes()), settings.server)
         self._server.observer = self._telemetry
         stop = asyncio.Event()

@@ -5,7 +5,10 @@ A part of `core.ports` in a file of its own. Nothing here does anything.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from headgate.core.observer import Passage
 
 
 class Throttle(Protocol):
@@ -29,6 +32,8 @@ class Exchange(Protocol):
     """The reply's status line has been sent; from here an error can only be an event in the stream."""
     gone: bool
     """The client has hung up."""
+    passage: Passage | None
+    """What is seen of it from outside; None while nobody looks."""
 
     def header(self, name: bytes) -> bytes | None:
         """A request header's value by its lower-case name; lines of the same name are joined by `, `."""

@@ -55,6 +55,8 @@ class Passage(msgspec.Struct, gc=False):
     """
 
     endpoint: str
+    observer: Observer
+    """Whom to tell."""
     principal: Principal | None = None
     model: str = ""
     """The model's own name; empty until one was named that is served."""

@@ -23,4 +23,6 @@ def authenticate(exchange: Exchange, keys: Keys) -> Principal:
                 "'Authorization: Bearer YOUR_KEY'."
             )
         raise Unauthorized("Incorrect API key provided.")
+    if exchange.passage is not None:
+        exchange.passage.principal = principal
     return principal

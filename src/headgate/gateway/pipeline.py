@@ -9,6 +9,7 @@ from functools import partial
 
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError, UpstreamFailed
+from headgate.core.observer import Observer
 from headgate.core.ports import Call, Exchange, Framing, Journal, Keys, Outcome, Outgoing, Reply
 from headgate.core.tap import StreamTap, partial_usage
 from headgate.gateway.admit import admit
@@ -18,6 +19,7 @@ from headgate.gateway.carry import HEAVY_BYTES, Prepared, carry
 from headgate.gateway.form import carry_form
 from headgate.gateway.forward import forward, passed_on
 from headgate.gateway.pulse import Pulse
+from headgate.gateway.record import watched
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
 from headgate.gateway.reserve import Reserve
 from headgate.gateway.route import Models, Target, route
@@ -40,6 +42,8 @@ class Gate:
         self.pace = pace
         self.reserve = Reserve()
         """What limits, budgets and prices say; nothing is limited until somebody puts another here."""
+        self.observer: Observer | None = None
+        """Told of every request; without one, nobody sees any."""
         self._journal = journal
         self._pulse = Pulse(PULSE_STEP_MS)
         self._clock = asyncio.get_running_loop().time
@@ -58,6 +62,8 @@ class Gate:
             return call, target, target.upstream.dialect.request(call)
 
         async def handle(exchange: Exchange) -> None:
+            if self.observer is not None:
+                exchange = watched(exchange, endpoint.name, self.observer)
             principal = authenticate(exchange, self.keys)
             body = exchange.body_at_hand()
             if body is None:
@@ -112,6 +118,8 @@ class Gate:
             return call, target, target.upstream.dialect.request(call)
 
         async def handle(exchange: Exchange) -> None:
+            if self.observer is not None:
+                exchange = watched(exchange, endpoint.name, self.observer)
             principal = authenticate(exchange, self.keys)
             spool = Spool()
             try:
