@@ -20,6 +20,7 @@ from headgate.core.errors import (
 from headgate.core.ports import Call, Exchange, Journal, Outcome, Outgoing, Principal, Reply
 from headgate.core.usage import UNKNOWN_USAGE, Usage
 from headgate.gateway.route import Target
+from headgate.gateway.settle import Bill
 
 ERROR_BODY_BYTES = 65_536
 """An upstream's error above this is not read: nobody writes a longer message."""
@@ -41,13 +42,20 @@ class Attempt:
     _number = 0
 
     def __init__(
-        self, exchange: Exchange, journal: Journal, principal: Principal, call: Call, target: Target
+        self,
+        exchange: Exchange,
+        journal: Journal,
+        principal: Principal,
+        call: Call,
+        target: Target,
+        bill: Bill,
     ) -> None:
         self._exchange = exchange
         self._journal = journal
         self._principal = principal
         self._call = call
         self._target = target
+        self.bill = bill
         self.durable = journal.durable
         """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""
 
@@ -89,7 +97,8 @@ class Attempt:
         if not self.settled:
             self.settled = True
             status = self.reply.status if self.reply is not None else 0
-            self._journal.close(self._number, outcome, status, usage)
+            charge = self.bill.charge(self._target, outcome, usage)
+            self._journal.close(self._number, outcome, status, usage, charge)
 
     async def flushed(self) -> None:
         """Returns when what was recorded so far would outlive a power cut; raises Overloaded."""
@@ -115,6 +124,7 @@ class Attempt:
                 self._call.model,
                 target.upstream.name,
                 target.upstream_model,
+                self.bill.held(target),
             )
         except StoreError:
             raise cannot_record() from None

@@ -22,10 +22,12 @@ TAIL_BYTES = 32_768
 """Held back of a reply that flows: usage stands at its end, and the journal comes before the last byte."""
 
 
-def reply_headers(exchange: Exchange, content_type: bytes, now_s: float, dropped: tuple[str, ...]) -> bytes:
-    """The header lines of a successful reply; `dropped` names parameters that did not go upstream."""
-    if dropped:
-        content_type += b"x-headgate-dropped: %b\r\n" % ", ".join(dropped).encode()
+def reply_headers(exchange: Exchange, content_type: bytes, now_s: float, attempt: Attempt) -> bytes:
+    """The header lines of a successful reply, with what did not go upstream and how rates stand."""
+    if attempt.dropped:
+        content_type += b"x-headgate-dropped: %b\r\n" % ", ".join(attempt.dropped).encode()
+    if attempt.bill.hold is not None:
+        content_type += attempt.bill.headers()
     return b"%bopenai-processing-ms: %d\r\nopenai-version: 2020-10-01\r\n" % (
         content_type,
         (now_s - exchange.started_s) * 1000,
@@ -42,7 +44,7 @@ def relay_at_hand(
 ) -> None:
     """Does what `relay_whole` does with a reply that is there, while nobody waits for the disk."""
     body = _count(attempt, translator, reply.take(), body_bytes)
-    exchange.reply(200, reply_headers(exchange, JSON, now_s, attempt.dropped), body)
+    exchange.reply(200, reply_headers(exchange, JSON, now_s, attempt), body)
 
 
 async def relay_whole(
@@ -57,7 +59,7 @@ async def relay_whole(
 
     `body_bytes` is the request's length, for an estimate of what it asked the model to read.
     """
-    headers = reply_headers(exchange, JSON, now_s, attempt.dropped)
+    headers = reply_headers(exchange, JSON, now_s, attempt)
     body = reply.take()
     if not reply.complete:
         gathered = _Gathered(exchange, reply, headers, body, flowing=translator is None)

@@ -176,7 +176,7 @@ class Stream:
     def _begin(self) -> None:
         # Not before the first event: until then an upstream's failure can be told by its HTTP status.
         kind = STREAM_HEADERS + self._attempt.passed
-        headers = reply_headers(self._exchange, kind, self._clock(), self._attempt.dropped)
+        headers = reply_headers(self._exchange, kind, self._clock(), self._attempt)
         self._exchange.begin(200, headers)
 
     def _end(self) -> None:

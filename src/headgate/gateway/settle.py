@@ -1,0 +1,100 @@
+"""What a request comes to: each of its attempts is priced, and what was reserved is replaced by their sum.
+
+Runs on every way out. Must not know how tokens were counted.
+"""
+
+from __future__ import annotations
+
+from headgate.core.accounting import FREE, NOTHING_HELD, Charge, Held, Hold, Standing
+from headgate.core.exceeded import duration
+from headgate.core.money import ONE, Ratio, charge
+from headgate.core.ports import Call, Outcome, Principal
+from headgate.core.price import NO_PRICE, Demand, Price, most, total
+from headgate.core.price_book import PriceBook
+from headgate.core.usage import Source, Usage
+from headgate.gateway.choose import Target
+
+NO_DEMAND = Demand()
+"""Of a request that nothing is reserved for."""
+_UNKNOWN = Source.UNKNOWN  # members of an enum are looked up slowly
+
+
+class Bill:
+    """One request's money: from what is held for it to what it came to. Every one is to be ended."""
+
+    demand = NO_DEMAND
+    hold: Hold | None = None
+    _tokens = 0
+    _price = 0
+
+    def __init__(self, prices: PriceBook, principal: Principal, call: Call) -> None:
+        self.call = call
+        self._prices = prices
+        self._principal = principal
+        self._user: str = getattr(call.request, "user", None) or ""
+        accounts = principal.accounts
+        self._ratio: Ratio = accounts[-1].multiplier(call.model) if accounts else ONE
+
+    def held(self, target: Target) -> Held:
+        """What an attempt at a target can come to at most, and whose it is: for its journal record."""
+        principal = self._principal
+        if self.demand is NO_DEMAND:
+            if not principal.team_id and not self._user:
+                return NOTHING_HELD
+            return Held(0, 0, 0, principal.team_id, self._user)
+        exact = most(self._price_at(target), self.demand)
+        cost, price = charge(exact), charge(exact, self._ratio)
+        return Held(self.demand.tokens, cost, price, principal.team_id, self._user)
+
+    def charge(self, target: Target, outcome: Outcome, usage: Usage) -> Charge:
+        """What an attempt has come to; adds it to the request's sum. Call it once for each."""
+        if usage.source is _UNKNOWN:
+            return FREE
+        self._tokens += usage.input_tokens + usage.output_tokens
+        price = self._price_at(target)
+        if price is NO_PRICE:
+            return FREE
+        exact = total(price, usage, self.demand.size, self.demand.quality)
+        came_to = Charge(charge(exact), charge(exact, self._ratio))
+        self._price += came_to.price_nanodollars
+        return came_to
+
+    async def again(self) -> bool:
+        """Whether another attempt can be paid for, when earlier ones have cost something; reserves for it."""
+        hold, tokens, price = self.hold, self._tokens, self._price
+        if hold is None or not (tokens or price):
+            return True
+        self._tokens = self._price = 0
+        return await hold.spend(tokens, price)
+
+    def end(self) -> None:
+        """Gives back what was reserved and not used."""
+        if self.hold is not None:
+            self.hold.settle(self._tokens, self._price)
+
+    def headers(self) -> bytes:
+        """The header lines that tell how the caller's rates stand; empty without any."""
+        hold = self.hold
+        if hold is None:
+            return b""
+        lines = b""
+        if hold.requests is not None:
+            lines = _lines(b"requests", hold.requests)
+        if hold.tokens is not None:
+            lines += _lines(b"tokens", hold.tokens)
+        return lines
+
+    def _price_at(self, target: Target) -> Price:
+        tariff = self._prices.tariff(target.model, target.upstream.name, target.upstream_model)
+        return tariff.at(self.call.created_s * 1000)
+
+
+def _lines(of: bytes, standing: Standing) -> bytes:
+    return (b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n") % (
+        of,
+        standing.limit,
+        of,
+        standing.remaining,
+        of,
+        duration(standing.reset_ms).encode(),
+    )
