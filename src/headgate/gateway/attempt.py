@@ -17,6 +17,7 @@ from headgate.core.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from headgate.core.observer import GUESSED, Passage, Try
 from headgate.core.ports import Call, Exchange, Journal, Outcome, Outgoing, Principal, Reply
 from headgate.core.usage import UNKNOWN_USAGE, Usage
 from headgate.gateway.route import Target
@@ -40,6 +41,9 @@ class Attempt:
     """Header lines of an engine of ours, for the client."""
     reply: Reply | None = None
     _number = 0
+    _passage: Passage | None = None
+    _try: Try | None = None
+    """What is noted of it where it is traced."""
 
     def __init__(
         self,
@@ -55,6 +59,12 @@ class Attempt:
         self._principal = principal
         self._call = call
         self._target = target
+        passage = exchange.passage
+        if passage is not None:
+            self._passage = passage
+            passage.model = target.model
+            passage.label = GUESSED if target.guessed else target.model
+            passage.stream = call.stream
         self.bill = bill
         self.durable = journal.durable
         """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""
@@ -67,6 +77,8 @@ class Attempt:
         try:
             if self.durable:
                 await self.flushed()
+            if self._passage is not None and self._passage.trace is not None:
+                self._trace(self._passage, outgoing)
             try:
                 self.reply = reply = await upstream.send(outgoing)
             except ConnectionLost as lost:
@@ -97,6 +109,8 @@ class Attempt:
         if not self.settled:
             self.settled = True
             status = self.reply.status if self.reply is not None else 0
+            if self._passage is not None:
+                self._tell(self._passage, outcome, status, usage)
             charge = self.bill.charge(self._target, outcome, usage)
             self._journal.close(self._number, outcome, status, usage, charge)
 
@@ -129,6 +143,25 @@ class Attempt:
         except StoreError:
             raise cannot_record() from None
         self.settled = False
+        if self._passage is not None:
+            self._passage.attempts += 1
+
+    def _trace(self, passage: Passage, outgoing: Outgoing) -> None:
+        """Tells the upstream of the trace."""
+        target = self._target
+        self._try, headers = passage.observer.sending(passage, target.upstream.name, target.upstream_model)
+        # A request that is sent again has those of its first try.
+        ours = {name for name, _ in headers}
+        outgoing.headers = [*(line for line in outgoing.headers if line[0] not in ours), *headers]
+
+    def _tell(self, passage: Passage, outcome: Outcome, status: int, usage: Usage) -> None:
+        """Puts what is seen of the attempt where the observer looks when the request has ended."""
+        if passage.outcome is not None:
+            passage.observer.again(passage)
+        passage.target = self._target.upstream.name
+        passage.outcome, passage.status, passage.usage = outcome, status, usage
+        if self._try is not None:
+            passage.observer.sent(self._try, outcome, status, usage)
 
     async def _refusal(self, reply: Reply) -> ApiError:
         if reply.status < 400:

@@ -6,6 +6,7 @@ before the stream's last byte leaves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -39,6 +40,14 @@ LINGER_MS = 500
 most one packet behind, and the client's next request waits for it."""
 
 
+SAID = re.compile(
+    rb'"(?:content|reasoning_content|refusal|name|arguments|text|transcript)"\s*:\s*"[^"]|"url"\s*:\s*"d'
+)
+"""The first word of an answer. Many servers send an empty piece at once, long before they know what to say."""
+
+SAMPLED_READS = 7
+"""Of eight reads, the pause between two is looked at: a clock for each would be felt, and a sample will do."""
+
 OPERATORS_CODES = USED_UP | {"invalid_api_key"}
 """Said of the operator's account: a client would take them for its own."""
 
@@ -46,7 +55,7 @@ OPERATORS_CODES = USED_UP | {"invalid_api_key"}
 class Stream:
     """One stream from an upstream to a client."""
 
-    __slots__ = ("_attempt", "_clock", "_exchange", "_pace", "_quiet_ms", "_raw", "_reply", "_splitter",
+    __slots__ = ("_attempt", "_clock", "_exchange", "_mute", "_pace", "_passage", "_reads", "_read_s", "_quiet_ms", "_raw", "_reply", "_splitter",
                  "_tap", "_translator")  # fmt: skip
 
     def __init__(
@@ -63,6 +72,11 @@ class Stream:
         self._reply: Reply | None = None
         self._raw = False
         """An event over the size cap is passing: nothing may come between."""
+        self._passage = exchange.passage
+        self._mute = self._passage is not None
+        """The model has not said anything yet, and somebody wants to know when it does."""
+        self._reads = 0
+        self._read_s = 0.0
 
     async def relay(
         self, reply: Reply, translator: Translator | None, framing: Framing | None = None
@@ -113,6 +127,9 @@ class Stream:
     def _take(self, data: bytes) -> None:
         if self._tap.done:
             return
+        self._reads += 1
+        if self._reads & SAMPLED_READS <= 1:
+            self._look_at_clock()
         splitter = self._splitter
         block = splitter.feed(data)
         if block and self._raw:
@@ -127,6 +144,13 @@ class Stream:
                 raise UpstreamFailed("The upstream sent an event that is too large to be translated.")
             self._raw = True
             self._send(splitter.take_raw())
+
+    def _look_at_clock(self) -> None:
+        """Tells how far two reads are apart."""
+        now_s, passage = self._clock(), self._passage
+        if self._reads & SAMPLED_READS and self._reads > 1 and passage is not None:
+            passage.observer.between(passage, now_s - self._read_s)
+        self._read_s = now_s
 
     def _pass_rest(self, block: bytes) -> bytes:
         """Passes the end of an event over the cap, unseen as the rest of it; returns what follows."""
@@ -146,6 +170,10 @@ class Stream:
         """Takes whole events in our words."""
         tap = self._tap
         out = tap.scan(block)
+        if self._mute and SAID.search(out):
+            self._mute = False
+            assert self._passage is not None
+            self._passage.first_s = self._clock()
         if tap.done:
             self._complete(out)
         elif out and (self._exchange.begun or has_data(out)):
