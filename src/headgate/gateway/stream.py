@@ -41,7 +41,7 @@ most one packet behind, and the client's next request waits for it."""
 
 
 SAID = re.compile(
-    rb'"(?:content|reasoning_content|refusal|name|arguments|text|transcript)"\s*:\s*"[^"]|"url"\s*:\s*"d'
+    rb'"(?:content|reasoning_content|refusal|name|arguments|text|delta|audio|url|b64_json)"\s*:\s*"[^"]'
 )
 """The first word of an answer. Many servers send an empty piece at once, long before they know what to say."""
 
