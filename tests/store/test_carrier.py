@@ -1,4 +1,4 @@
-"""The carrier: whatever breaks off, comes back, was cut or restored, each attempt has one entry in the end."""
+"""The carrier: whatever breaks off, comes back, cut or restored: each attempt has one entry in the end."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, sele
 
 from headgate.core.errors import RecordRefused
 from headgate.core.ports import Outcome
-from headgate.core.usage import Source
+from headgate.core.usage import Source, Usage
 from headgate.store.calendar import HOUR_MS
 from headgate.store.page import MOST, like, make_cursor, read_cursor
 from headgate.store.reports import Sums
 from headgate.store.rollup import Kind
-from headgate.store.schema_ledger import MEASURES, entries, rollup_hours, terms
+from headgate.store.schema_ledger import MEASURES, USAGE_COLUMNS, entries, rollup_hours, terms
 from headgate.store.terms import Term, look_up, names_of
 
 SCANNED_AT_ONCE = 250_000
@@ -78,11 +78,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     outcome: Outcome
     status: int
-    source: Source
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
+    usage: Usage
     cost_nanodollars: int
     price_nanodollars: int
 
@@ -174,10 +170,7 @@ def _sums() -> list[ColumnElement[Any]]:
         count(entries.c.source == int(Source.ESTIMATED)),
         count(entries.c.source == int(Source.PARTIAL)),
         count(entries.c.source == int(Source.UNKNOWN)),
-        func.sum(entries.c.input_tokens),
-        func.sum(entries.c.cached_input_tokens),
-        func.sum(entries.c.output_tokens),
-        func.sum(entries.c.reasoning_tokens),
+        *(func.sum(entries.c[measure]) for measure in MEASURES[5:13]),
         func.sum(entries.c.ended_ms - entries.c.started_ms),
         func.sum(entries.c.cost_nanodollars),
         func.sum(entries.c.price_nanodollars),
@@ -258,6 +251,8 @@ def _entries(connection: Connection, rows: list[RowMapping]) -> tuple[Entry, ...
         values = dict(row) | {field: names[row[field]] for field in _NAMED}
         tags = names[row["tags"]]
         values["tags"] = msgspec.json.decode(tags, type=tuple[str, ...]) if tags else ()
-        values["outcome"], values["source"] = Outcome(row["outcome"]), Source(row["source"])
+        values["outcome"] = Outcome(row["outcome"])
+        counts = [values.pop(name) for name in USAGE_COLUMNS]
+        values["usage"] = Usage(Source(values.pop("source")), *counts)
         made.append(Entry(**values))
     return tuple(made)

@@ -11,16 +11,18 @@ from operator import add
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 from sqlalchemy import Connection, Row, insert, select, update
 
 from headgate.core.errors import StoreError
 from headgate.core.ports import Opened
+from headgate.core.usage import Usage
 from headgate.store.balances import debit_usage
 from headgate.store.bulk import LARGEST, Rows, add_to, insert_new
 from headgate.store.calendar import Calendar
 from headgate.store.follow import Ended, Position
 from headgate.store.holders import Holders
-from headgate.store.rollup import Cell, Group, Names, Sums, add_up, measures
+from headgate.store.rollup import MOST_COUNTED, Cell, Group, Names, Sums, add_up, measures
 from headgate.store.schema_ledger import entries, instances, rollup_days, rollup_hours, rollup_months
 from headgate.store.terms import Name, Term, number
 
@@ -124,7 +126,7 @@ class Ledger:
             rows.append(
                 (
                     *(opened.at_ms, instance, opened.attempt, closed.at_ms, opened.request_id, *known, user),
-                    *(int(closed.outcome), closed.status, int(usage.source), *sums[5:9]),
+                    *(int(closed.outcome), closed.status, int(usage.source), *_counts(usage)),
                     *(charge.cost_nanodollars, charge.price_nanodollars),
                 )
             )
@@ -220,6 +222,11 @@ def _new_ones(connection: Connection, instance: int, ended: Sequence[Ended], old
             taken.add(place)
             new.append(one)
     return new
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    counts: tuple[int, ...] = astuple(usage)[1:]
+    return counts if max(counts) <= MOST_COUNTED else tuple(min(count, MOST_COUNTED) for count in counts)
 
 
 def _cell_rows(cells: dict[Cell, Sums]) -> Rows:

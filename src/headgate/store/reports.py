@@ -48,8 +48,14 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int = 0
     input_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    images: int = 0
+    seconds: int = 0
+    """Of sound."""
+    characters: int = 0
+    """That were spoken."""
     duration_ms: int = 0
     cost_nanodollars: int = 0
     price_nanodollars: int = 0

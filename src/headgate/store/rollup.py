@@ -21,7 +21,7 @@ Where = TypeVar("Where", bound=tuple[object, ...])
 Sums = list[int]
 """In the order of `schema_ledger.MEASURES`; never changed in place, for cells share them."""
 
-MOST_TOKENS = 10**15
+MOST_COUNTED = 10**15
 """Of one attempt: what an upstream claims beyond it is nonsense, and must not spoil a sum."""
 
 
@@ -85,10 +85,14 @@ def measures(one: Ended) -> Sums:
         1 if source == Source.ESTIMATED else 0,
         1 if source == Source.PARTIAL else 0,
         1 if source == Source.UNKNOWN else 0,
-        min(usage.input_tokens, MOST_TOKENS),
-        min(usage.cached_input_tokens, MOST_TOKENS),
-        min(usage.output_tokens, MOST_TOKENS),
-        min(usage.reasoning_tokens, MOST_TOKENS),
+        min(usage.input_tokens, MOST_COUNTED),
+        min(usage.cached_input_tokens, MOST_COUNTED),
+        min(usage.cache_write_tokens, MOST_COUNTED),
+        min(usage.output_tokens, MOST_COUNTED),
+        min(usage.reasoning_tokens, MOST_COUNTED),
+        min(usage.images, MOST_COUNTED),
+        min(usage.seconds, MOST_COUNTED),
+        min(usage.characters, MOST_COUNTED),
         # A clock that was set back must not take time from the others.
         max(closed.at_ms - one.opened.at_ms, 0),
         charge.cost_nanodollars,

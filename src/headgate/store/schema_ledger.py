@@ -17,6 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from headgate.core.usage import Usage
 from headgate.store.schema import METADATA, blob, number, small, text
 
 terms = Table(
@@ -50,8 +51,8 @@ def _term(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False, server_default="0")
 
 
-USAGE_COLUMNS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
-"""As in `core.usage.Usage`."""
+USAGE_COLUMNS = Usage.__struct_fields__[1:]
+"""Counts, as in `core.usage.Usage`, behind its source."""
 
 entries = Table(
     "entries",
@@ -88,7 +89,14 @@ MEASURES = (
     "estimated",
     "partial",
     "unknown",
-    *USAGE_COLUMNS,
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "images",
+    "seconds",
+    "characters",
     "duration_ms",
     "cost_nanodollars",
     "price_nanodollars",
