@@ -23,7 +23,7 @@ from headgate.core.settings import Server as ServerSettings
 from headgate.dialects.openai import OpenAI
 from headgate.edge.route import Route, Routes
 from headgate.edge.server import Server
-from headgate.endpoints import CHAT_COMPLETIONS, MODELS_LIST, MODELS_RETRIEVE
+from headgate.endpoints import CHAT_COMPLETIONS, ENDPOINTS, MODELS_LIST, MODELS_RETRIEVE
 from headgate.gateway.list import list_models, retrieve_model
 from headgate.gateway.pipeline import Gate
 from headgate.gateway.route import Models, Target
@@ -326,11 +326,10 @@ async def house(
         target = Target("m", remote, "m-upstream", 1_700_000_000, "far")
         made.gate = gate = Gate(keys, made.journal, Models({"m": target, "alias/of m": target}), pace)
         routes = [
-            Route(
-                "POST",
-                CHAT_COMPLETIONS.path,
-                gate.handler(CHAT_COMPLETIONS),
-                CHAT_COMPLETIONS.body_limit_bytes,
+            *(
+                Route("POST", row.path, gate.handler(row), row.body_limit_bytes)
+                for row in ENDPOINTS
+                if row.method == "POST"
             ),
             Route("GET", MODELS_LIST.path, partial(list_models, gate)),
             Route("GET", MODELS_RETRIEVE.path, partial(retrieve_model, gate)),

@@ -182,7 +182,9 @@ def read_form(form: Form, request_type: type[Request], uploads: Mapping[str, int
     for name, texts in form.fields.items():
         if name in uploads:
             raise violation.wrong_type(name, "a file", "a string")
-        kind = declared.get(name)
+        if name not in declared:
+            continue  # vendors extend forms too
+        kind = declared[name]
         if isinstance(kind, inspect.ListType):
             values[name] = [_raw(text, kind.item_type) for text in texts]
         elif len(texts) > 1:
