@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
 from headgate.core.endpoint import Endpoint
-from headgate.core.errors import ApiError, BadRequest, InvalidField, UpstreamFailed
+from headgate.core.errors import ApiError, InvalidField, NotFound, UpstreamFailed
 from headgate.core.sse import DONE, event, events, payload
 from headgate.dialects.anthropic import Anthropic
 from headgate.dialects.anthropic_reply import ReplyPlan
@@ -180,7 +180,7 @@ def test_another_endpoint_is_not_served() -> None:
     call = chat_call({})
     call.request = msgspec.defstruct("Other", [])()
     call.endpoint = Endpoint(name="x", method="POST", path="/v1/x", scope="x", summary="x")
-    with pytest.raises(BadRequest, match="/v1/x"):
+    with pytest.raises(NotFound, match="/v1/x"):
         Anthropic().request(call)
 
 

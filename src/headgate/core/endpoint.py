@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
+
+from headgate.core.errors import ApiError
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,3 +32,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether replies need not be JSON: they are passed on as they come, with their own content-type."""
     streams: bool = False
     """Whether `stream: true` is understood."""
+    typed_events: bool = False
+    """Its streams are events that tell their own type: no usage to ask for, no `[DONE]` at the end."""
+    error_body: Callable[[ApiError], bytes] | None = None
+    """How its clients want errors; None is OpenAI's shape."""
+    error_event: Callable[[ApiError], bytes] | None = None
+    """The same for the data of an error in its streams."""
+    key_header: bytes | None = None
+    """A header that may carry the key in place of `authorization`."""
+    forwards: tuple[bytes, ...] = ()
+    """Request headers that belong to its format and go to upstreams that speak it."""

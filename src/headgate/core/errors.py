@@ -30,6 +30,7 @@ HeadgateError
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import msgspec
@@ -121,6 +122,10 @@ class ApiError(HeadgateError):
     code: str | None = None
     should_retry: ClassVar[bool | None] = None
     """Sent as `x-should-retry`, which the official SDKs obey; None leaves the choice to them."""
+    as_body: Callable[[ApiError], bytes] | None = None
+    """How another format's clients want it; set where the endpoint is known. None is OpenAI's shape."""
+    as_event: Callable[[ApiError], bytes] | None = None
+    """The same for the data of an event in a stream."""
 
     def __init__(
         self,
@@ -143,10 +148,14 @@ class ApiError(HeadgateError):
 
     def body(self) -> bytes:
         """The JSON reply."""
+        if self.as_body is not None:
+            return self.as_body(self)
         return msgspec.json.encode(ErrorReply(self.detail()))
 
     def event(self) -> bytes:
         """The same as one server-sent event, for a stream that has begun."""
+        if self.as_event is not None:
+            return b"event: error\ndata: " + self.as_event(self) + b"\n\n"
         return b"data: " + self.body() + b"\n\n"
 
     def headers(self) -> list[tuple[bytes, bytes]]:

@@ -49,6 +49,8 @@ class Call(msgspec.Struct):
     copied to. A dialect that has to read it raises `core.cut.WholeBodyNeeded`."""
     request_id: str = ""
     """The exchange's own, for replies of upstreams that give none an id; empty outside of an exchange."""
+    headers: Headers = ()
+    """Those of the client's headers that belong to the endpoint's format (`Endpoint.forwards`)."""
     host: Callable[[str, str], str] | None = None
     """Keeps a picture that a reply draws, given its media type and base64, and returns the URL under which
     it can be had; it must not block. Without it pictures come as data URLs."""

@@ -79,6 +79,10 @@ class UsageObject(msgspec.Struct, gc=False):
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
     seconds: float | None = None
+    cache_read_input_tokens: int | None = None
+    """Of messages: what the cache held, or takes, is not in `input_tokens` there."""
+    cache_creation_input_tokens: int | None = None
+    total_tokens: int | None = None
 
     def counted(self) -> Usage:
         """As a record; a count that is absent is 0 here, for the upstream did speak."""
@@ -87,6 +91,8 @@ class UsageObject(msgspec.Struct, gc=False):
         out = self.completion_tokens_details or self.output_tokens_details
         read = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
         made = self.completion_tokens if self.completion_tokens is not None else self.output_tokens
+        if read is None or self.cache_read_input_tokens is not None:
+            return self._otherwise(source, read, made)
         if into is None and out is None and self.seconds is None:
             return Usage(source, _count(read), 0, _count(made))
         into, out = into or _NO_DETAILS, out or _NO_DETAILS
@@ -101,6 +107,22 @@ class UsageObject(msgspec.Struct, gc=False):
             _count(into.image_tokens),
             _count(out.audio_tokens),
             _count(out.image_tokens),
+            seconds=_whole(self.seconds),
+        )
+
+    def _otherwise(self, source: Source, read: int | None, made: int | None) -> Usage:
+        """In the words of messages, or of what only reads."""
+        if read is None and made is None:
+            read = self.total_tokens
+        cached, written = _count(self.cache_read_input_tokens), _count(self.cache_creation_input_tokens)
+        out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
+        return Usage(
+            source,
+            _count(read) + cached + written,
+            cached,
+            _count(made),
+            _count(out.reasoning_tokens),
+            written,
             seconds=_whole(self.seconds),
         )
 

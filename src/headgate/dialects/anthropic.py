@@ -12,7 +12,8 @@ import msgspec
 
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
-from headgate.core.errors import ApiError, BadRequest
+from headgate.core.errors import ApiError
+from headgate.core.passing import MessagesRequest
 from headgate.core.ports import Call, Headers, Outgoing
 from headgate.dialects.anthropic_error import upstream_error
 from headgate.dialects.anthropic_messages import write_conversation
@@ -20,6 +21,7 @@ from headgate.dialects.anthropic_parameters import asks_to_think, write_paramete
 from headgate.dialects.anthropic_reply import ReplyPlan
 from headgate.dialects.anthropic_stream import Reply
 from headgate.dialects.anthropic_tools import read_offer
+from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.unsupported import Unsupported
 
 VERSION = b"2026-10-21"
@@ -48,10 +50,15 @@ class Anthropic:
         return ((b"x-api-key", key.encode()),)
 
     def request(self, call: Call) -> Outgoing:
-        """A chat request as a Messages request; raises InvalidField for what cannot be said there."""
+        """A request in Anthropic's words; raises InvalidField for what cannot be said there."""
         request = call.request
+        if isinstance(request, MessagesRequest):
+            return self._pass(call)
         if not isinstance(request, ChatRequest):
-            raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+            raise wrong_endpoint(call)
+        return self._chat(call, request)
+
+    def _chat(self, call: Call, request: ChatRequest) -> Outgoing:
         if request.n is not None and request.n > 1:
             raise violation.wrong_value("n", "Invalid value for 'n': this model makes one choice at a time.")
         unsupported = Unsupported(drop=self._drop)
@@ -87,6 +94,17 @@ class Anthropic:
             translator=Reply(plan),
             dropped=unsupported.dropped,
         )
+
+    def _pass(self, call: Call) -> Outgoing:
+        """A request in Anthropic's own format: bytes pass, with the client's version and its betas."""
+        body: dict[str, Any] = {**call.fields, "model": call.upstream_model}
+        path, headers = self.place(body, call)
+        own = dict(headers)
+        for name, value in call.headers:
+            # The operator's version wins: its header is sent with every request.
+            if name != VERSION_HEADER or VERSION_HEADER in own:
+                own[name] = value
+        return Outgoing(path, msgspec.json.encode(body), tuple(own.items()))
 
     def place(self, body: dict[str, Any], call: Call) -> tuple[str, Headers]:
         """Where the body goes, and the headers it goes with."""

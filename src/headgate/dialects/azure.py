@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 
 from headgate.core.errors import ApiError
+from headgate.core.passing import PASSING
 from headgate.core.ports import Call, Headers, Outgoing
 from headgate.core.quirks import PLAIN, Quirks
 from headgate.dialects.azure_error import upstream_error
 from headgate.dialects.azure_stream import AnnotatedStream
+from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.openai import OpenAI
 from headgate.dialects.quirks import DepartingOpenAI
 
@@ -29,13 +31,15 @@ class Azure:
     def request(self, call: Call) -> Outgoing:
         """The client's body, to the path where the deployment answers."""
         outgoing = self._openai.request(call)
+        if isinstance(call.request, PASSING) and self._api_version is not None:
+            raise wrong_endpoint(call)  # dated versions have no such paths
         if self._api_version is None:
             outgoing.path = f"/openai{call.endpoint.path}"
         else:
             deployment = _RESERVED.sub(_percent, call.upstream_model.encode()).decode()
             path = call.endpoint.path.removeprefix("/v1")
             outgoing.path = f"/openai/deployments/{deployment}{path}?api-version={self._api_version}"
-        if call.stream:
+        if call.stream and not call.endpoint.typed_events:
             outgoing.translator = AnnotatedStream()
         return outgoing
 

@@ -14,7 +14,7 @@ import msgspec
 
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
-from headgate.core.errors import ApiError, BadRequest
+from headgate.core.errors import ApiError
 from headgate.core.ports import Call, Framing, Headers, Outgoing
 from headgate.dialects.bedrock_error import upstream_error
 from headgate.dialects.bedrock_frames import CONTENT_TYPE, FrameSplitter, load_parser
@@ -23,6 +23,7 @@ from headgate.dialects.bedrock_parameters import write_parameters
 from headgate.dialects.bedrock_reply import ReplyPlan
 from headgate.dialects.bedrock_stream import Reply
 from headgate.dialects.bedrock_tools import write_tools
+from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.openai import bearer
 from headgate.dialects.unsupported import Unsupported
 
@@ -48,7 +49,7 @@ class Bedrock:
         """A chat request for Converse; raises InvalidField for what cannot be said there."""
         request = call.request
         if not isinstance(request, ChatRequest):
-            raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+            raise wrong_endpoint(call)
         if request.n is not None and request.n > 1:
             raise violation.wrong_value("n", "Invalid value for 'n': this model makes one choice at a time.")
         unsupported = Unsupported(drop=self._drop)

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from headgate.core import violation
+from headgate.core.body import splice
 from headgate.core.chat import ChatRequest
 from headgate.core.embedding import EmbeddingRequest
-from headgate.core.errors import ApiError, BadRequest
+from headgate.core.errors import ApiError
+from headgate.core.passing import RerankRequest
 from headgate.core.ports import Call, Headers, Outgoing
 from headgate.dialects.cohere_embed import embed
 from headgate.dialects.cohere_error import upstream_error
@@ -21,6 +23,7 @@ from headgate.dialects.cohere_parameters import write_parameters
 from headgate.dialects.cohere_reply import ReplyPlan
 from headgate.dialects.cohere_stream import Reply
 from headgate.dialects.cohere_tools import write_tools
+from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.openai import bearer
 from headgate.dialects.unsupported import Unsupported
 
@@ -42,8 +45,11 @@ class Cohere:
         request = call.request
         if isinstance(request, EmbeddingRequest):
             return embed(call, request, Unsupported(drop=self._drop))
+        if isinstance(request, RerankRequest):
+            # The row is Cohere's own format.
+            return Outgoing("/rerank", splice(call.fields, model=call.upstream_model))
         if not isinstance(request, ChatRequest):
-            raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+            raise wrong_endpoint(call)
         if request.n is not None and request.n > 1:
             raise violation.wrong_value("n", "Invalid value for 'n': this model makes one choice at a time.")
         unsupported = Unsupported(drop=self._drop)

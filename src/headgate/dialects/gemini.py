@@ -14,9 +14,10 @@ import msgspec
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
 from headgate.core.embedding import EmbeddingRequest
-from headgate.core.errors import ApiError, BadRequest
+from headgate.core.errors import ApiError
 from headgate.core.ports import Call, Headers, Outgoing
 from headgate.dialects.drawn import PICTURES
+from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.gemini_embed import embed, model_path
 from headgate.dialects.gemini_error import upstream_error
 from headgate.dialects.gemini_messages import write_conversation
@@ -51,7 +52,7 @@ class Gemini:
         if isinstance(request, EmbeddingRequest):
             return embed(call, request, Unsupported(drop=self._drop), on_vertex=self._on_vertex)
         if not isinstance(request, ChatRequest):
-            raise BadRequest(f"This model does not serve {call.endpoint.path}.")
+            raise wrong_endpoint(call)
         return self._chat(call, request)
 
     def _chat(self, call: Call, request: ChatRequest) -> Outgoing:

@@ -21,7 +21,7 @@ class OpenAI:
 
     def request(self, call: Call) -> Outgoing:
         """The client's body with the upstream's name of the model; a stream is asked to report its usage."""
-        if call.stream and not call.wants_usage:
+        if call.stream and not call.wants_usage and not call.endpoint.typed_events:
             body = splice(call.fields, model=call.upstream_model, stream_options=usage_options(call.fields))
         else:
             body = splice(call.fields, model=call.upstream_model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from headgate.core.body import Fields, splice, usage_options
+from headgate.core.passing import PASSING
 from headgate.core.ports import Call, Outgoing
 from headgate.core.quirks import Quirks
 from headgate.dialects.openai import OpenAI
@@ -26,6 +27,8 @@ class DepartingOpenAI(OpenAI):
 
     def request(self, call: Call) -> Outgoing:
         """The client's body, said as that server wants it."""
+        if isinstance(call.request, PASSING):
+            return super().request(call)  # other formats, of which nothing is known to depart
         quirks, fields = self._quirks, call.fields
         changes: dict[str, object] = {"model": call.upstream_model}
         if quirks.no_stream_options:
