@@ -77,6 +77,9 @@ class StreamTap:
         "_usage_chunk", "_withhold_usage", "done", "error", "malformed", "usage",
     )  # fmt: skip
 
+    closing = DONE
+    """What ends the stream for the client."""
+
     def __init__(self, *, withhold_usage: bool, prompt_bytes: int, choices: int = 1) -> None:
         self._withhold_usage = withhold_usage
         self._prompt_bytes = prompt_bytes

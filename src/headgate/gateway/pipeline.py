@@ -12,6 +12,7 @@ from headgate.core.errors import ApiError, UpstreamFailed
 from headgate.core.observer import Observer
 from headgate.core.ports import Call, Exchange, Framing, Journal, Keys, Outcome, Outgoing, Reply
 from headgate.core.tap import StreamTap, partial_usage
+from headgate.core.tap_events import EventTap
 from headgate.gateway.admit import admit
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authenticate import authenticate
@@ -23,6 +24,7 @@ from headgate.gateway.record import watched
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
 from headgate.gateway.reserve import Reserve
 from headgate.gateway.route import Models, Target, route
+from headgate.gateway.shape import forwarded, shaped
 from headgate.gateway.spool import Spool
 from headgate.gateway.stream import Pace, Stream
 
@@ -56,6 +58,8 @@ class Gate:
         def prepare(exchange: Exchange, body: bytes, abridged: bool) -> Prepared:
             call = admit(endpoint, body, exchange.request_id)
             call.abridged = abridged
+            if endpoint.forwards:
+                call.headers = forwarded(exchange, endpoint)
             target = route(self.models, call.model)
             call.upstream_model = target.upstream_model
             call.created_s = int(time.time())
@@ -64,7 +68,7 @@ class Gate:
         async def handle(exchange: Exchange) -> None:
             if self.observer is not None:
                 exchange = watched(exchange, endpoint.name, self.observer)
-            principal = authenticate(exchange, self.keys)
+            principal = authenticate(exchange, self.keys, endpoint.key_header)
             body = exchange.body_at_hand()
             if body is None:
                 body = await exchange.body(HEAVY_BYTES)
@@ -106,7 +110,7 @@ class Gate:
                 bill.end()
                 target.upstream.leave()
 
-        return handle
+        return handle if endpoint.error_event is None else shaped(handle, endpoint)
 
     def _other_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of an endpoint whose requests are forms, or whose replies need not be JSON."""
@@ -166,12 +170,7 @@ class Gate:
             target.upstream.leave()
 
     async def _stream(self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, call: Call) -> None:
-        tap = StreamTap(
-            withhold_usage=not call.wants_usage,
-            prompt_bytes=call.body_bytes,
-            # An endpoint whose requests have no `n` gives one answer.
-            choices=getattr(call.request, "n", None) or 1,
-        )
+        tap = make_tap(call)
         stream = Stream(exchange, attempt, tap, self.pace, self._clock)
         self._pulse.add(stream)
         try:
@@ -190,6 +189,18 @@ class Gate:
             raise
         finally:
             self._pulse.discard(stream)
+
+
+def make_tap(call: Call) -> StreamTap | EventTap:
+    """What reads along with a stream of this endpoint's."""
+    if call.endpoint.typed_events:
+        return EventTap(prompt_bytes=call.body_bytes)
+    return StreamTap(
+        withhold_usage=not call.wants_usage,
+        prompt_bytes=call.body_bytes,
+        # An endpoint whose requests have no `n` gives one answer.
+        choices=getattr(call.request, "n", None) or 1,
+    )
 
 
 def cut_off(exchange: Exchange) -> Outcome:

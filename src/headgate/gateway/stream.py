@@ -13,8 +13,9 @@ import msgspec
 
 from headgate.core.errors import ApiError, UpstreamError, UpstreamFailed
 from headgate.core.ports import Exchange, Framing, Outcome, Reply, Splitter, Translator
-from headgate.core.sse import DONE, EventSplitter, comment, events, has_data
+from headgate.core.sse import EventSplitter, comment, events, has_data
 from headgate.core.tap import StreamTap
+from headgate.core.tap_events import EventTap
 from headgate.dialects.refusal import USED_UP
 from headgate.dialects.refusal import read as read_refusal
 from headgate.gateway.attempt import Attempt, told
@@ -59,7 +60,12 @@ class Stream:
                  "_tap", "_translator")  # fmt: skip
 
     def __init__(
-        self, exchange: Exchange, attempt: Attempt, tap: StreamTap, pace: Pace, clock: Callable[[], float]
+        self,
+        exchange: Exchange,
+        attempt: Attempt,
+        tap: StreamTap | EventTap,
+        pace: Pace,
+        clock: Callable[[], float],
     ) -> None:
         self._exchange = exchange
         self._attempt = attempt
@@ -198,7 +204,7 @@ class Stream:
     def _finish(self, last: bytes) -> None:
         if not self._exchange.begun:
             self._begin()
-        self._exchange.finish(last + DONE)
+        self._exchange.finish(last + self._tap.closing)
         self._quiet_ms = 0
 
     def _begin(self) -> None:
