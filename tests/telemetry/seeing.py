@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from headgate.core.errors import ApiError
-from headgate.core.observer import Passage
+from headgate.core.observer import Observer, Passage
 from headgate.core.ports import Principal
 
+NOBODY = cast(Observer, None)
+"""The tests tell the observer themselves."""
 KEY = Principal("key_1", "team blue")
 
 
@@ -34,4 +37,4 @@ class Request:
 def passage(**known: object) -> Passage:
     """A request for a model that was answered by `up`."""
     fields: dict[str, object] = {"model": "m", "label": "m", "target": "up", "principal": KEY, "attempts": 1}
-    return Passage("chat.completions", **(fields | known))  # type: ignore[arg-type]
+    return Passage("chat.completions", NOBODY, **(fields | known))  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from headgate.core.usage import UNKNOWN_USAGE, Source, Usage
 from headgate.telemetry.observer import Telemetry
 from tests.conftest import run
 from tests.telemetry.receiver import attributes, receiving
-from tests.telemetry.seeing import Request, passage
+from tests.telemetry.seeing import NOBODY, Request, passage
 
 USED = Usage(Source.REPORTED, 12, 5, 30, 9)
 QUIET = Log(requests=False)
@@ -100,7 +100,7 @@ def test_a_model_that_nobody_serves_is_no_label() -> None:
         async with telemetry() as seen:
             for number in range(50):
                 failure = ModelNotFound(f"The model 'made-up-{number}' does not exist")
-                seen.ended(Request(Passage("chat.completions"), failure=failure))
+                seen.ended(Request(Passage("chat.completions", NOBODY), failure=failure))
             ((key, series),) = seen.counters.all()
             assert key == ("chat.completions", "", "")
             assert series.errors == {"model_not_found": 50}

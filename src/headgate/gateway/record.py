@@ -1,4 +1,4 @@
-"""What is seen of a request from outside begins here; and where the operator wants prompts and answers in traces,
+"""What is seen of a request from outside begins here. Where the operator wants prompts and answers in traces,
 they are kept on their way.
 
 Must not know what becomes of it: that is the observer's.
@@ -15,8 +15,10 @@ MOST_BYTES = 1_048_576
 """Of a request, and of an answer: texts are far smaller, and pictures are not wanted in a trace."""
 
 
-def watched(exchange: Exchange, endpoint: str, observer: Observer) -> Exchange:
-    """The exchange to go on with, now that it is seen."""
+def watched(exchange: Exchange, endpoint: str, observer: Observer | None) -> Exchange:
+    """The exchange to go on with, now that it is seen; the same as before while nobody looks."""
+    if observer is None:
+        return exchange
     exchange.passage = passage = Passage(endpoint, observer)
     if observer.tracing:
         observer.trace(exchange, passage)  # type: ignore[arg-type]  # the edge's own is more than the port says
