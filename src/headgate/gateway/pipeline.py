@@ -66,8 +66,7 @@ class Gate:
             return call, target, target.upstream.dialect.request(call)
 
         async def handle(exchange: Exchange) -> None:
-            if self.observer is not None:
-                exchange = watched(exchange, endpoint.name, self.observer)
+            exchange = watched(exchange, endpoint.name, self.observer)
             principal = authenticate(exchange, self.keys, endpoint.key_header)
             body = exchange.body_at_hand()
             if body is None:
@@ -122,8 +121,7 @@ class Gate:
             return call, target, target.upstream.dialect.request(call)
 
         async def handle(exchange: Exchange) -> None:
-            if self.observer is not None:
-                exchange = watched(exchange, endpoint.name, self.observer)
+            exchange = watched(exchange, endpoint.name, self.observer)
             principal = authenticate(exchange, self.keys)
             spool = Spool()
             try:

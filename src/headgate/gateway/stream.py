@@ -44,10 +44,10 @@ most one packet behind, and the client's next request waits for it."""
 SAID = re.compile(
     rb'"(?:content|reasoning_content|refusal|name|arguments|text|delta|audio|url|b64_json)"\s*:\s*"[^"]'
 )
-"""The first word of an answer. Many servers send an empty piece at once, long before they know what to say."""
+"""The first word of an answer: many servers send an empty piece at once, long before they have one."""
 
 SAMPLED_READS = 7
-"""Of eight reads, the pause between two is looked at: a clock for each would be felt, and a sample will do."""
+"""Of eight reads, the pause between two is looked at: a clock for each would be felt, a sample does."""
 
 OPERATORS_CODES = USED_UP | {"invalid_api_key"}
 """Said of the operator's account: a client would take them for its own."""
@@ -56,8 +56,8 @@ OPERATORS_CODES = USED_UP | {"invalid_api_key"}
 class Stream:
     """One stream from an upstream to a client."""
 
-    __slots__ = ("_attempt", "_clock", "_exchange", "_mute", "_pace", "_passage", "_reads", "_read_s", "_quiet_ms", "_raw", "_reply", "_splitter",
-                 "_tap", "_translator")  # fmt: skip
+    __slots__ = ("_attempt", "_clock", "_exchange", "_mute", "_pace", "_passage", "_quiet_ms", "_raw",
+                 "_read_s", "_reads", "_reply", "_splitter", "_tap", "_translator")  # fmt: skip
 
     def __init__(
         self,
