@@ -52,8 +52,11 @@ class Gate:
 
     def handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of one endpoint that names a model."""
-        if endpoint.uploads or endpoint.binary:
-            return self._other_handler(endpoint)
+        make = self._other_handler if endpoint.uploads or endpoint.binary else self._json_handler
+        return make(endpoint) if endpoint.error_event is None else shaped(make(endpoint), endpoint)
+
+    def _json_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
+        """The handler of an endpoint whose requests and replies are JSON, or streams."""
 
         def prepare(exchange: Exchange, body: bytes, abridged: bool) -> Prepared:
             call = admit(endpoint, body, exchange.request_id)
@@ -109,7 +112,7 @@ class Gate:
                 bill.end()
                 target.upstream.leave()
 
-        return handle if endpoint.error_event is None else shaped(handle, endpoint)
+        return handle
 
     def _other_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of an endpoint whose requests are forms, or whose replies need not be JSON."""
