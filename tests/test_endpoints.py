@@ -20,6 +20,10 @@ def test_the_rows_are_those_of_the_reference() -> None:
         ("POST", "/v1/audio/speech"),
         ("POST", "/v1/audio/transcriptions"),
         ("POST", "/v1/audio/translations"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/messages"),
+        ("POST", "/v1/moderations"),
+        ("POST", "/v1/rerank"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{id}"),
     ]

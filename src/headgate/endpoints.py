@@ -9,6 +9,7 @@ from headgate.core.chat import ChatRequest
 from headgate.core.completion import CompletionRequest
 from headgate.core.embedding import EmbeddingRequest
 from headgate.core.endpoint import Endpoint
+from headgate.core.envelope import messages_error, responses_event
 from headgate.core.image import (
     EDIT_UPLOADS,
     VARIATION_UPLOADS,
@@ -16,8 +17,10 @@ from headgate.core.image import (
     ImageRequest,
     ImageVariationRequest,
 )
+from headgate.core.passing import MessagesRequest, ModerationRequest, RerankRequest, ResponsesRequest
 from headgate.core.speech import SpeechRequest
 from headgate.core.transcription import UPLOADS, TranscriptionRequest, TranslationRequest
+from headgate.dialects.forwarded import MESSAGES_HEADERS
 
 MEBIBYTE = 1024 * 1024
 
@@ -153,6 +156,64 @@ IMAGES_VARIATIONS = Endpoint(
     uploads=VARIATION_UPLOADS,
 )
 
+# As much as a chat: the same conversations, written another way.
+RESPONSES = Endpoint(
+    name="responses",
+    method="POST",
+    path="/v1/responses",
+    scope="responses",
+    summary="Answer in OpenAI's newer format, from upstreams that have it.",
+    capability="responses",
+    request=ResponsesRequest,
+    body_limit_bytes=CHAT_BODY_LIMIT_BYTES,
+    streams=True,
+    typed_events=True,
+    error_event=responses_event,
+)
+
+MESSAGES = Endpoint(
+    name="messages",
+    method="POST",
+    path="/v1/messages",
+    scope="messages",
+    summary="Answer in the format of Messages, from upstreams that have it.",
+    capability="messages",
+    request=MessagesRequest,
+    body_limit_bytes=CHAT_BODY_LIMIT_BYTES,
+    streams=True,
+    typed_events=True,
+    error_body=messages_error,
+    error_event=messages_error,
+    key_header=b"x-api-key",
+    forwards=MESSAGES_HEADERS,
+)
+
+# Pictures may be moderated too.
+MODERATIONS = Endpoint(
+    name="moderations",
+    method="POST",
+    path="/v1/moderations",
+    scope="moderations",
+    summary="Judge texts and pictures, by upstreams that do.",
+    capability="moderations",
+    request=ModerationRequest,
+    body_limit_bytes=CHAT_BODY_LIMIT_BYTES,
+)
+
+# A thousand documents of several pages each.
+RERANK_BODY_LIMIT_BYTES = 16 * MEBIBYTE
+
+RERANK = Endpoint(
+    name="rerank",
+    method="POST",
+    path="/v1/rerank",
+    scope="rerank",
+    summary="Put documents in the order in which they answer a question, by upstreams that do.",
+    capability="rerank",
+    request=RerankRequest,
+    body_limit_bytes=RERANK_BODY_LIMIT_BYTES,
+)
+
 MODELS_LIST = Endpoint(
     name="models.list",
     method="GET",
@@ -176,6 +237,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     SPEECH,
     TRANSCRIPTIONS,
     TRANSLATIONS,
+    RESPONSES,
+    MESSAGES,
+    MODERATIONS,
+    RERANK,
     MODELS_LIST,
     MODELS_RETRIEVE,
 )
