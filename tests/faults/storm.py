@@ -6,6 +6,7 @@ Must not know what a fault is: that is in the table.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections import Counter, deque
@@ -138,7 +139,8 @@ def requests(number: int, seed: int) -> list[tuple[str, Asked]]:
 async def storm(folder: Path, number: int, *, at_once: int, seed: int = 1) -> Result:
     """Runs it, against a gate of its own."""
     async with upstreams(folder) as made:
-        environment = {"PYTHONPATH": str(NAMES)}
+        paths = [str(NAMES), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {"PYTHONPATH": os.pathsep.join(paths)}
         opened = open_gate(folder / "gate", configuration(made), environment=environment)
         gate = await asyncio.to_thread(opened.__enter__)
         try:
