@@ -100,7 +100,7 @@ class StreamTap:
 
     def scan(self, block: bytes) -> bytes:
         """Looks at a block of whole events and returns what the client may see of it."""
-        plain = _plain(block)
+        plain = block if _is_word(block) else _plain(block)
         if plain:
             self._kept.append(plain)
             self._kept_bytes += len(plain)
@@ -185,13 +185,24 @@ class StreamTap:
 
     def _fold(self) -> None:
         raw = b"".join(self._kept)
-        # Nearly every chunk has one that is null. Counting these first takes a fifth of the expression's time.
+        # Nearly every chunk has one that is null. Counting these takes a fifth of the expression's time.
         if raw.count(b'"finish_reason"') != raw.count(b'"finish_reason":null'):
             self._finish_reasons += len(_FINISH_REASON.findall(raw))
         if self.usage is None:
             self._estimated_tokens += said_tokens(raw)
         self._kept = []
         self._kept_bytes = 0
+
+
+def _is_word(block: bytes) -> bool:
+    """Whether a block is a single event as most are: `_plain` would find the same with twice the searches."""
+    return (
+        block.startswith(b"data: {")
+        and block.find(b"\n") == len(block) - 2
+        and block.endswith(b"}\n\n")
+        and b'"usage"' not in block
+        and b'"error"' not in block
+    )
 
 
 def _plain(block: bytes) -> bytes:

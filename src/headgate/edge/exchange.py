@@ -318,7 +318,7 @@ class Exchange:
     def write(self, data: bytes) -> None:
         """Sends a piece of the body."""
         if data and self.head.method != b"HEAD":
-            # Framed as `chunk` does it, without the call: this is done for every block of every stream.
+            # What `chunk` does, without the call: this is done for every block of every stream.
             self.connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._framed else data)
 
     def finish(self, data: bytes = b"") -> None:

@@ -180,6 +180,10 @@ class Stream:
             self._mute = False
             assert self._passage is not None
             self._passage.first_s = self._clock()
+        if out is block and self._exchange.begun:  # nothing was found in it
+            self._exchange.write(out)
+            self._quiet_ms = 0
+            return
         if tap.done:
             self._complete(out)
         elif out and (self._exchange.begun or has_data(out)):
