@@ -35,6 +35,11 @@ class Exchange(Protocol):
     passage: Passage | None
     """What is seen of it from outside; None while nobody looks."""
 
+    @property
+    def client(self) -> str:
+        """The address that it came from."""
+        ...
+
     def header(self, name: bytes) -> bytes | None:
         """A request header's value by its lower-case name; lines of the same name are joined by `, `."""
         ...

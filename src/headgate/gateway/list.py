@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from headgate.core.ports import Exchange
-from headgate.gateway.authenticate import authenticate
+from headgate.endpoints import MODELS_LIST, MODELS_RETRIEVE
+from headgate.gateway.authorize import admitted, authorize_model
 from headgate.gateway.pipeline import Gate
 from headgate.gateway.relay import JSON
 from headgate.gateway.route import Target, route
@@ -34,13 +35,15 @@ def described(name: str, target: Target) -> ModelObject:
 
 async def list_models(gate: Gate, exchange: Exchange) -> None:
     """Answers GET /v1/models."""
-    authenticate(exchange, gate.keys)
-    models = [described(name, target) for name, target in gate.models.targets.items()]
+    principal = admitted(exchange, gate.keys, MODELS_LIST)
+    may_use = principal.access.may_use
+    models = [described(name, target) for name, target in gate.models.targets.items() if may_use(name)]
     exchange.reply(200, JSON, msgspec.json.encode(ModelList(models)))
 
 
 async def retrieve_model(gate: Gate, exchange: Exchange) -> None:
     """Answers GET /v1/models/{id}; raises ModelNotFound."""
-    authenticate(exchange, gate.keys)
+    principal = admitted(exchange, gate.keys, MODELS_RETRIEVE)
+    authorize_model(principal, exchange.parameter)
     target = route(gate.models, exchange.parameter)
     exchange.reply(200, JSON, msgspec.json.encode(described(exchange.parameter, target)))

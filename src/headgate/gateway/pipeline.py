@@ -15,7 +15,7 @@ from headgate.core.tap import StreamTap, partial_usage
 from headgate.core.tap_events import EventTap
 from headgate.gateway.admit import admit
 from headgate.gateway.attempt import Attempt
-from headgate.gateway.authenticate import authenticate
+from headgate.gateway.authorize import admitted, authorize_model
 from headgate.gateway.carry import HEAVY_BYTES, Prepared, carry
 from headgate.gateway.form import carry_form
 from headgate.gateway.forward import forward, passed_on
@@ -70,7 +70,7 @@ class Gate:
 
         async def handle(exchange: Exchange) -> None:
             exchange = watched(exchange, endpoint.name, self.observer)
-            principal = authenticate(exchange, self.keys, endpoint.key_header)
+            principal = admitted(exchange, self.keys, endpoint)
             body = exchange.body_at_hand()
             if body is None:
                 body = await exchange.body(HEAVY_BYTES)
@@ -79,7 +79,7 @@ class Gate:
             else:
                 call, target, outgoing = await carry(exchange, body, partial(prepare, exchange))
             del body  # the reply may take minutes
-            bill = await self.reserve.begin(principal, call, (target,))
+            bill = await self.reserve.begin(authorize_model(principal, call.model), call, (target,))
             attempt = Attempt(exchange, self._journal, principal, call, target, bill)
             try:
                 target.upstream.enter()
@@ -125,7 +125,7 @@ class Gate:
 
         async def handle(exchange: Exchange) -> None:
             exchange = watched(exchange, endpoint.name, self.observer)
-            principal = authenticate(exchange, self.keys)
+            principal = admitted(exchange, self.keys, endpoint)
             spool = Spool()
             try:
                 if endpoint.uploads:
@@ -133,6 +133,7 @@ class Gate:
                 else:
                     body = await exchange.body()
                     call, target, outgoing = prepare(admit(endpoint, body, exchange.request_id))
+                authorize_model(principal, call.model)
                 bill = await self.reserve.begin(principal, call, (target,))
                 try:
                     await self._exchange_other(
