@@ -344,3 +344,28 @@ async def _hanging(line: Line) -> None:
 def test_a_connection_that_never_comes() -> None:
     with full_backlog() as port:
         assert reach(f"http://127.0.0.1:{port}/v1") == f"no connection to 127.0.0.1:{port} in time"
+
+
+# --- other dialects -----------------------------------------------------------------------------------------
+
+CASES = Path(__file__).parents[1] / "dialects"
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
+def test_other_dialects_are_spoken(dialect: str) -> None:
+    def reply(kind: str) -> bytes:
+        (path,) = (CASES / dialect / f"plain_{kind}").glob("reply*")
+        return path.read_bytes()
+
+    async def script(line: Line) -> None:
+        while True:
+            request = await line.request()
+            path, _, body = request.partition(b"\r\n\r\n")
+            if b'"stream":true' in body or b"streamGenerateContent" in path:
+                await line.send(STREAM_HEAD, chunk(reply("stream")), b"0\r\n\r\n")
+            else:
+                await line.send(with_length(JSON_HEAD, reply("whole")))
+
+    trial = try_script(script, dialect=dialect)
+    assert trial.ok, trial
+    assert [finding.detail for finding in trial.findings] == ["answers", "streams"]
