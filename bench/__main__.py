@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bodies, interpreter, latency, machine, report, starter, streams, throughput
+from bench import bodies, engines, interpreter, latency, machine, report, starter, streams, throughput
 from bench.contestants import CONTESTANTS, Contestant, by_names
 from bench.load import Upstream
 from bench.measures import Plan, Row
@@ -23,6 +23,7 @@ MEASURES: dict[str, Callable[[Field, Upstream, Plan], list[Row]]] = {
     "bodies": bodies.bodies,
 }
 STARTER = "starter"  # it has an engine behind the gate, and no contestants
+ENGINES = "engines"  # these have no gate before them
 DOCUMENT = machine.ROOT / "docs" / "benchmarks.md"
 
 
@@ -44,7 +45,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs what was asked for. Exits 1 if a target of Headgate was not shown to be met."""
     chosen = arguments()
-    known = [*MEASURES, STARTER]
+    known = [*MEASURES, STARTER, ENGINES]
     wanted = chosen.measures or known
     if unknown := set(wanted) - set(known):
         raise SystemExit(f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -66,11 +67,14 @@ def measured(wanted: list[str], contestants: list[Contestant], plan: Plan, model
     if STARTER in wanted:
         print(f"{STARTER} ...", file=sys.stderr, flush=True)
         rows += starter.starter(plan, model)
+    if ENGINES in wanted:
+        print(f"{ENGINES} ...", file=sys.stderr, flush=True)
+        rows += engines.engines(plan)
     machine.leave_the_contestants_core()
     upstream = Upstream()
     try:
         for name in wanted:
-            if name == STARTER:
+            if name in (STARTER, ENGINES):
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             with Field(contestants) as field:

@@ -44,7 +44,7 @@ def starter(plan: Plan, model: Path) -> list[Row]:
     speeds: dict[str, list[float]] = {"alone": [], "gate": []}
     try:
         end_token = _end_token(model)
-        with _Process(engine, ENGINE_PORT, "engine"), _Process(gate, GATE_PORT, "gate"):
+        with Process(engine, ENGINE_PORT, "engine"), Process(gate, GATE_PORT, "gate"):
             for port in (ENGINE_PORT, GATE_PORT):
                 _tokens_per_second(port, model, end_token)  # lazy starts and cold caches are not measured
             for number in range(max(plan.rounds, MIN_ROUNDS)):
@@ -107,7 +107,7 @@ def _tokens(reply: http.client.HTTPResponse) -> int:
     return int(usage["completion_tokens"])
 
 
-class _Process:
+class Process:
     """`headgate ...` with the bench's key, from when it answers until the `with` ends."""
 
     def __init__(self, arguments: list[str], port: int, name: str) -> None:
