@@ -64,10 +64,14 @@ def test_guessed_tokens_are_told_apart_and_nothing_sent_is_no_attempt() -> None:
     async def main() -> None:
         async with telemetry() as seen:
             seen.ended(Request(passage(outcome=Outcome.OK, usage=Usage(Source.ESTIMATED, 1, 0, 2, 0))))
+            seen.ended(
+                Request(passage(outcome=Outcome.OK, usage=Usage(Source.REPORTED, images=2, seconds=3)))
+            )
             seen.ended(Request(passage(outcome=Outcome.FAILED)))
             seen.ended(Request(passage(outcome=None), failure=RateLimited("x")))
             series = seen.counters.series("chat.completions", "m", "up")
-            assert (series.requests, sum(series.attempts), series.estimated) == (3, 2, 1)
+            assert (series.requests, sum(series.attempts), series.estimated) == (4, 3, 1)
+            assert (series.images, series.seconds, series.characters) == (2, 3, 0)
             assert (series.prompt_tokens, series.completion_tokens) == (1, 2)
 
     run(main())

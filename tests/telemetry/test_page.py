@@ -37,6 +37,7 @@ def counted(counters: Counters) -> None:
     series.prompt_tokens, series.cached_tokens = 12, 5
     series.completion_tokens, series.reasoning_tokens = 30, 9
     series.estimated = 1
+    series.images = 6
     series.duration.add(0.5)
     series.first_token.add(0.2)
     series.between.add(0.02)
@@ -103,6 +104,8 @@ def expected(found: dict[Any, float]) -> None:
     for kind, count in {"prompt": 12, "cached": 5, "completion": 30, "reasoning": 9}.items():
         assert found["headgate_tokens_total", tuple(sorted((*MODEL, ("kind", kind))))] == count
     assert found["headgate_estimated_usage_total", MODEL] == 1
+    assert found["headgate_units_total", tuple(sorted((*MODEL, ("kind", "images"))))] == 6
+    assert ("headgate_units_total", tuple(sorted((*MODEL, ("kind", "seconds"))))) not in found
     for name, below, over in (
         ("headgate_request_duration_seconds", "0.32", "0.64"),
         ("headgate_time_to_first_token_seconds", "0.1", "0.25"),

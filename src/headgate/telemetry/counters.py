@@ -69,8 +69,8 @@ class Series:
     """Everything counted for one endpoint, model and target."""
 
     __slots__ = (
-        "attempts", "between", "cached_tokens", "completion_tokens", "duration", "errors", "estimated",
-        "first_token", "prompt_tokens", "reasoning_tokens", "requests",
+        "attempts", "between", "cached_tokens", "characters", "completion_tokens", "duration", "errors",
+        "estimated", "first_token", "images", "prompt_tokens", "reasoning_tokens", "requests", "seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -83,6 +83,9 @@ class Series:
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.reasoning_tokens = 0
+        self.images = 0
+        self.seconds = 0
+        self.characters = 0
         self.estimated = 0
         """Attempts whose tokens nobody reported."""
         self.duration = Histogram(DURATION_BOUNDS_S)

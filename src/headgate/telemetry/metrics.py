@@ -64,6 +64,11 @@ def _tokens(series: Series) -> Found:
     yield ("reasoning",), series.reasoning_tokens
 
 
+def _units(series: Series) -> Found:
+    counts = {"images": series.images, "seconds": series.seconds, "characters": series.characters}
+    return [((kind,), count) for kind, count in counts.items() if count]
+
+
 def _breaker(target: TargetReading) -> Found:
     return [((state,), float(state == target.breaker)) for state in BREAKER_STATES]
 
@@ -82,6 +87,8 @@ ROWS: tuple[Row, ...] = (
         (*LABELS, "outcome"), of_series=_attempts),
     Row("headgate_tokens_total", "counter", "Tokens by kind: cached ones are also counted as prompt, "
         "reasoning ones as completion.", (*LABELS, "kind"), of_series=_tokens),
+    Row("headgate_units_total", "counter", "What is not counted in tokens: images made, seconds of sound, "
+        "characters spoken.", (*LABELS, "kind"), of_series=_units),
     Row("headgate_estimated_usage_total", "counter", "Attempts whose tokens nobody reported: estimated.",
         LABELS, of_series=lambda series: _one(series.estimated)),
     Row("headgate_request_duration_seconds", "histogram", "From a request's head to the end of its reply.",

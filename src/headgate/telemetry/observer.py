@@ -185,6 +185,10 @@ def _count_attempt(series: Series, passage: Passage) -> None:
             series.cached_tokens += usage.cached_input_tokens
         if usage.reasoning_tokens:
             series.reasoning_tokens += usage.reasoning_tokens
+        if usage.images or usage.seconds or usage.characters:
+            series.images += usage.images
+            series.seconds += usage.seconds
+            series.characters += usage.characters
         if usage.source is Source.ESTIMATED or usage.source is Source.PARTIAL:
             series.estimated += 1
 
