@@ -184,7 +184,7 @@ def test_reasoning_is_not_shown_again() -> None:
 
 
 def test_reasoning_that_was_not_shown_is_shown() -> None:
-    continuation = Continuation(Beginning(text="Hello"))
+    continuation = Continuation(Beginning(text="Hello", opened=True))
     assert b"Hm." in continuation.rewrite(chunk("two", reasoning_content="Hm."))
 
 

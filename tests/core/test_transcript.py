@@ -7,7 +7,7 @@ import json
 import pytest
 
 from headgate.core.estimate import estimate_tokens
-from headgate.core.transcript import KEPT_BYTES, TEXT_CHARACTERS, Beginning, Transcript
+from headgate.core.transcript import KEPT_BYTES, TEXT_CHARACTERS, Beginning, Opening, Transcript
 
 
 def chunk(index: int = 0, finish: str | None = None, **delta: object) -> bytes:
@@ -60,6 +60,7 @@ def test_reasoning_is_counted_and_not_gone_on_with(name: str) -> None:
         chunk(1, content="another choice"),
         chunk(finish="stop"),
         b'data: {"choices":[{"index":0,"text":"legacy"}]}\n\n',
+        b'data: {"type":"speech.audio.delta","audio":"AAAA"}\n\n',
         b"data: [1]\n\n",
         b"data: {\n\n",
     ],
@@ -81,3 +82,37 @@ def test_a_long_answer_is_read_in_batches_and_a_longer_one_let_go() -> None:
         transcript.feed(chunk(content=word))
     assert transcript.beginning() is None
     assert transcript._pieces == []
+
+
+def test_whoever_waits_is_told_once_that_nobody_can_go_on() -> None:
+    told: list[int] = []
+    transcript = Transcript(lambda: told.append(1))
+    transcript.feed(chunk(content="Hello"))
+    assert transcript.beginning() is not None
+    assert told == []
+    transcript.feed(chunk(refusal="No."))
+    assert transcript.beginning() is None
+    transcript.feed(chunk(refusal="No."))
+    assert transcript.beginning() is None
+    assert told == [1]
+
+
+def test_an_opening_ends_with_its_first_block() -> None:
+    told: list[int] = []
+    opening = Opening(lambda: told.append(1))
+    empty = opening.beginning()
+    assert empty is not None
+    assert not empty.opened
+    assert opening.feed(chunk(role="assistant", content=""))
+    begun = opening.beginning()
+    assert begun is not None
+    assert (begun.opened, begun.is_empty, bytes(begun.heading.id)) == (True, True, b'"chatcmpl-1"')
+    assert not opening.feed(chunk(content="Hello"))
+    assert opening.beginning() is None
+    assert told == [1]
+
+
+def test_an_opening_that_says_something_is_none() -> None:
+    opening = Opening(lambda: None)
+    opening.feed(chunk(role="assistant", content="Hello"))
+    assert opening.beginning() is None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.gateway import pipeline
+from headgate.gateway import answer
 from tests.gateway.house import STEP_MS
 
 
 @pytest.fixture(autouse=True)
 def _quick_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "PULSE_STEP_MS", STEP_MS)
+    monkeypatch.setattr(answer, "PULSE_STEP_MS", STEP_MS)

@@ -20,13 +20,16 @@ from headgate.backends.pool import Limits, Pool
 from headgate.backends.upstreams import Place, RemoteUpstream
 from headgate.core.ports import Closed, Dialect, Opened
 from headgate.core.settings import Server as ServerSettings
+from headgate.core.settings_routing import Routing
 from headgate.dialects.openai import OpenAI
 from headgate.edge.route import Route, Routes
 from headgate.edge.server import Server
 from headgate.endpoints import CHAT_COMPLETIONS, ENDPOINTS, MODELS_LIST, MODELS_RETRIEVE
+from headgate.gateway.choose import Plan, Target
+from headgate.gateway.health import TargetHealth
 from headgate.gateway.list import list_models, retrieve_model
 from headgate.gateway.pipeline import Gate
-from headgate.gateway.route import Models, Target
+from headgate.gateway.route import Models
 from headgate.gateway.stream import Pace
 from headgate.store.journal import FileJournal
 from headgate.store.keys import KeyTable, MasterKey
@@ -232,6 +235,16 @@ class Client:
             self._parser.receive_data(data)
 
 
+class Unmoved(TargetHealth):
+    """The health of a target that is always well, so that every request reaches it."""
+
+    def failed(self, now_s: float, probe: bool) -> None:
+        pass
+
+    def rest(self, now_s: float, rest_ms: int) -> None:
+        pass
+
+
 class House:
     """A gate, its upstream and its journal."""
 
@@ -308,10 +321,15 @@ async def house(
     dialect: Dialect | None = None,
     pace: Pace = QUIET,
     max_in_flight: int | None = None,
+    rules: Routing | None = None,
+    health: TargetHealth | None = None,
     fsync_interval_ms: int = 1000,
     **limits: int,
 ) -> AsyncIterator[House]:
-    """A gate for the model `m`, called `m-upstream` there, and its alias `alias/of m`."""
+    """A gate for the model `m`, called `m-upstream` there, and its alias `alias/of m`.
+
+    Nothing is tried again unless `rules` say so, and nothing rests but by its own `health`.
+    """
     async with scripted(script) as upstream:
         pool = Pool(upstream.address, limits=Limits(**limits))
         headers = [(b"authorization", b"Bearer " + UPSTREAM_KEY.encode())]
@@ -323,8 +341,9 @@ async def house(
         made.journal = FileJournal.start(
             made.folder, fsync_interval_ms=fsync_interval_ms, segment_bytes=SEGMENT_BYTES
         )
-        target = Target("m", remote, "m-upstream", 1_700_000_000, "far")
-        made.gate = gate = Gate(keys, made.journal, Models({"m": target, "alias/of m": target}), pace)
+        target = Target("m", remote, "m-upstream", 1_700_000_000, "far", health=health or Unmoved())
+        plan = Plan([target], rules or Routing(attempts=1))
+        made.gate = gate = Gate(keys, made.journal, Models({"m": plan, "alias/of m": plan}), pace)
         routes = [
             *(
                 Route("POST", row.path, gate.handler(row), row.body_limit_bytes)

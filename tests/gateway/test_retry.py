@@ -57,7 +57,7 @@ def named(step: Step | None) -> tuple[str, int] | None:
 def test_the_next_target_at_once_and_a_round_again_after_a_back_off() -> None:
     course = Course(tiers("a", "b"), attempts=6, backoff_ms=100)
     steps = [named(course.fails()) for _ in range(6)]
-    # With 0.5 for chance a wait is three quarters of the back-off; breakers are not told here, so tier 1 leads.
+    # With 0.5 for chance a wait is three quarters of the back-off. Breakers are not told: tier 1 leads.
     assert steps == [("b", 0), ("a", 75), ("a", 150), ("a", 300), ("a", 600), None]
 
 
@@ -146,7 +146,7 @@ def test_when_all_rest_the_first_to_come_back_is_told() -> None:
 
 def test_a_target_without_room_costs_no_attempt() -> None:
     course = Course(tiers("a", "b"), attempts=1)
-    course.tries.passed_over(course.at, FULL, UpstreamFailed("full"))
+    course.tries.failed(course.at, FULL, UpstreamFailed("full"), sent=False)
     assert course.tries.count == 0
     assert named(course.tries.next(100, lambda: 0.5)) == ("b", 0)
 

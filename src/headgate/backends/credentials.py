@@ -31,10 +31,13 @@ class Keyring:
                 return index
         return self._rest_until_s.index(min(self._rest_until_s))
 
-    def rest(self, key: int, now_s: float, rest_ms: int) -> bool:
-        """Leaves a key alone for a while; whether another one is at hand."""
+    def rest(self, key: int, now_s: float, rest_ms: int) -> None:
+        """Leaves a key alone for a while; its longest rest counts."""
         self._rest_until_s[key] = max(self._rest_until_s[key], now_s + rest_ms / 1000)
-        return self.at_hand(now_s) > 0
+
+    def waits_ms(self, now_s: float) -> int:
+        """How long until one may be asked; 0 when one may now."""
+        return max(0, int((min(self._rest_until_s) - now_s) * 1000))
 
     def at_hand(self, now_s: float) -> int:
         """How many are not resting."""

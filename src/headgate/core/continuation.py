@@ -64,6 +64,19 @@ def continued_body(fields: Fields, beginning: Beginning, way: str = "plain") -> 
     return splice(fields, **changes)
 
 
+def last_chunk(beginning: Beginning) -> bytes:
+    """The event that ends an answer which was cut off where it had to end: it is as long as was wanted."""
+    heading = beginning.heading
+    chunk: dict[str, object] = {
+        "id": heading.id,
+        "object": "chat.completion.chunk",
+        "created": heading.created,
+        "model": heading.model,
+        "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "length"}],
+    }
+    return event(_encode(chunk))
+
+
 class Continuation:
     """Makes the chunks of the upstream that goes on look like those of the one that began."""
 
@@ -107,7 +120,9 @@ class Continuation:
         delta = _raw_object(choice["delta"]) if "delta" in choice else {}
         kept: dict[str, object] = {}
         for name, value in delta.items():
-            if name == "role" or (name in REASONING and self._beginning.reasoning_tokens):
+            if (name == "role" and self._beginning.opened) or (
+                name in REASONING and self._beginning.reasoning_tokens
+            ):
                 continue
             if name == "content":
                 text = self._content(_any(value))

@@ -254,8 +254,12 @@ class Upstream(Protocol):
 class Keyring(Protocol):
     """Several keys of one upstream; `Outgoing.key` says with which of them a request was sent."""
 
-    def rest(self, key: int, now_s: float, rest_ms: int) -> bool:
-        """Leaves one alone for a while; whether another one is at hand."""
+    def rest(self, key: int, now_s: float, rest_ms: int) -> None:
+        """Leaves one alone for a while."""
+        ...
+
+    def waits_ms(self, now_s: float) -> int:
+        """How long until one may be asked; 0 when one may now."""
         ...
 
     def at_hand(self, now_s: float) -> int:
@@ -301,6 +305,8 @@ class Outcome(IntEnum):
     stopped and its grace period was over."""
     CLIENT_GONE = 4
     """The client left before the end."""
+    SUPERSEDED = 5
+    """Another attempt at the same request was heard first, and this one was given up."""
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):

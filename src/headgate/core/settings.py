@@ -140,7 +140,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The models to serve from here: names, or `{ name = "...", upstream_name = "..." }`. The same model at
     several upstreams has several targets."""
     discover: bool = False
-    """Ask its `/models` what it has: names in `models` with a `*` in them are then what is looked for there."""
+    """Ask its `/models` what it has: names with a `*` in `models` are then what is looked for there."""
     discover_interval_ms: Annotated[int, Meta(ge=1000, le=24 * HOUR_MS)] = 5 * MINUTE_MS
     """How often that is asked again: new models are not urgent."""
     unsupported: Literal["refuse", "drop"] = "refuse"

@@ -1,4 +1,4 @@
-"""What must hold between models, their targets and the upstreams that these name; names with a `*` in them."""
+"""What must hold between models, their targets and the upstreams they name; names with a `*` in them."""
 
 from __future__ import annotations
 

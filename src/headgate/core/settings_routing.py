@@ -27,7 +27,7 @@ class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     weight: Weight = 1
     """Its share of the requests of its tier."""
     context_tokens: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
-    """The longest context there, question and answer. Longer requests go elsewhere; None knows no bound."""
+    """The longest context there, question and answer. Longer requests go elsewhere; None: no bound known."""
     vision: bool | None = None
     """Whether it takes pictures. Here and below, nothing said means that it is tried."""
     tools: bool | None = None
@@ -48,8 +48,8 @@ class Model(Traits, frozen=True, kw_only=True):
     name: ModelName
     """What clients write under `model`. A `*` in it stands for anything: `gpt-*`, `*`."""
     upstream_name: ModelName | None = None
-    """What the upstream calls it; the same name where nothing is said. With a `*` in both, what that stood for
-    is put in."""
+    """What the upstream calls it; the same name where nothing is said. With a `*` in both, what the first one
+    stood for is put in."""
 
     @property
     def sent_as(self) -> str:
@@ -100,12 +100,12 @@ class NamedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[routing]`: how a target is chosen, and what is done when one fails. A `[[model]]` may say otherwise."""
+    """`[routing]`: how a target is chosen, and what happens when one fails. A `[[model]]` may say otherwise."""
 
     strategy: Strategy = "weighted"
     """Within a tier: by weight, by fewest requests in flight, or by the time to the first byte."""
     sticky: Stickiness = "off"
-    """`conversation` keeps the requests of a conversation at one target, whose prompt cache then knows it."""
+    """`conversation` keeps a conversation's requests at one target, whose prompt cache then knows it."""
     attempts: Annotated[int, Meta(ge=1, le=20)] = 4
     """Most tries for one request: two targets, each of them twice."""
     retry_within_ms: Milliseconds = 60_000
@@ -115,8 +115,8 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     backoff_max_ms: Annotated[int, Meta(ge=1, le=10 * MINUTE_MS)] = 8_000
     """The longest such wait, and the longest rest that is waited for."""
     retry_budget_percent: Annotated[int, Meta(ge=0, le=1000)] = 20
-    """Further tries at the same target, and hedges, in percent of a model's requests: what is slow must not be
-    made slower."""
+    """Further tries at the same target, and hedges, in percent of a model's requests: what is slow must not
+    be made slower."""
     retry_burst: Annotated[int, Meta(ge=0, le=100_000)] = 10
     """How many of them may be saved up, so that a quiet model can retry at all."""
     hedge_after_ms: Milliseconds | None = None

@@ -5,6 +5,7 @@ Pure. Chunks are kept raw and read in batches: most streams end well, and nobody
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -45,6 +46,8 @@ class Beginning(msgspec.Struct, frozen=True):
     """About how many tokens `text` is."""
     reasoning_tokens: int = 0
     """About how many tokens of reasoning were shown."""
+    opened: bool = False
+    """A first chunk has gone out, with the role in it: what follows must not have another."""
 
     @property
     def is_empty(self) -> bool:
@@ -66,9 +69,12 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 class Transcript:
     """Reads along with one stream."""
 
-    __slots__ = ("_heading", "_kept", "_kept_bytes", "_pieces", "_reasoning", "_text_characters", "fixed")
+    __slots__ = ("_heading", "_kept", "_kept_bytes", "_on_fixed", "_pieces", "_reasoning",
+                 "_text_characters", "fixed")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, on_fixed: Callable[[], None] | None = None) -> None:
+        """`on_fixed` is called as soon as nobody else can go on."""
+        self._on_fixed = on_fixed
         self._heading: Heading | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -78,12 +84,21 @@ class Transcript:
         self.fixed = False
         """Something was said that nobody else can go on with: a tool call, a refusal, several choices."""
 
-    def feed(self, block: bytes) -> None:
-        """Takes whole events that go to the client."""
+    def feed(self, block: bytes) -> bool:
+        """Takes whole events that go to the client; whether more of them are wanted."""
         self._kept.append(block)
         self._kept_bytes += len(block)
         if self._kept_bytes > KEPT_BYTES:
             self._read()
+        return not self.fixed
+
+    def fix(self) -> None:
+        """Something was said that nobody else can go on with."""
+        self.fixed = True
+        self._pieces, self._kept = [], []
+        if self._on_fixed is not None:
+            self._on_fixed()
+            self._on_fixed = None
 
     def beginning(self) -> Beginning | None:
         """What was said so far; None when nobody else can go on with it."""
@@ -91,7 +106,13 @@ class Transcript:
         if self.fixed:
             return None
         text = "".join(self._pieces)
-        return Beginning(self._heading or Heading(), text, estimate_tokens(text), self._reasoning)
+        return Beginning(
+            self._heading or Heading(),
+            text,
+            estimate_tokens(text),
+            self._reasoning,
+            self._heading is not None,
+        )
 
     def _read(self) -> None:
         kept, self._kept, self._kept_bytes = b"".join(self._kept), [], 0
@@ -104,7 +125,7 @@ class Transcript:
         if self._text_characters > TEXT_CHARACTERS:
             self.fixed = True
         if self.fixed:
-            self._pieces = []
+            self.fix()
 
     def _take(self, data: bytes) -> None:
         try:
@@ -117,7 +138,10 @@ class Transcript:
             self._heading = Heading(
                 chunk.id.copy(), chunk.created.copy(), chunk.model.copy(), chunk.system_fingerprint.copy()
             )
-        for choice in chunk.choices or ():
+        if chunk.choices is None:
+            self.fixed = True  # an event of another kind of answer
+            return
+        for choice in chunk.choices:
             delta = choice.get("delta")
             if choice.get("index", 0) != 0 or not isinstance(delta, dict) or choice.get("finish_reason"):
                 self.fixed = True
@@ -136,3 +160,37 @@ class Transcript:
             self._reasoning += estimate_tokens(value) if isinstance(value, str) else 0
         else:
             self.fixed = True
+
+
+class Opening:
+    """Reads along with one stream as far as anybody may begin it anew: to the end of its first block."""
+
+    __slots__ = ("_first", "_on_fixed", "fixed")
+
+    def __init__(self, on_fixed: Callable[[], None]) -> None:
+        """`on_fixed` is called when more than an opening was said."""
+        self._first = b""
+        self._on_fixed = on_fixed
+        self.fixed = False
+        """More than an opening was said."""
+
+    def feed(self, block: bytes) -> bool:
+        """Takes whole events that go to the client; whether more of them are wanted."""
+        if self._first:
+            self.fix()
+            return False
+        self._first = block
+        return not self.fixed
+
+    def fix(self) -> None:
+        """More than an opening was said."""
+        self.fixed = True
+        self._first = b""
+        self._on_fixed()
+
+    def beginning(self) -> Beginning | None:
+        """The heading, while nothing was said; None when something was."""
+        transcript = Transcript()
+        transcript.feed(self._first)
+        beginning = None if self.fixed else transcript.beginning()
+        return beginning if beginning is not None and beginning.is_empty else None

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic, time
+
 from headgate.core.errors import (
     ApiError,
     ConnectFailed,
@@ -20,7 +23,8 @@ from headgate.core.errors import (
 from headgate.core.observer import GUESSED, Passage, Try
 from headgate.core.ports import Call, Exchange, Journal, Outcome, Outgoing, Principal, Reply
 from headgate.core.usage import UNKNOWN_USAGE, Usage
-from headgate.gateway.route import Target
+from headgate.gateway.choose import Target
+from headgate.gateway.judge import OURS, Verdict, judge_connection, judge_status
 from headgate.gateway.settle import Bill
 
 ERROR_BODY_BYTES = 65_536
@@ -39,7 +43,23 @@ class Attempt:
     """Parameters that were left out of what was sent; the client is told."""
     passed: bytes = b""
     """Header lines of an engine of ours, for the client."""
+    told = b""
+    """Header lines that tell the client of this attempt, if the operator wants that."""
     reply: Reply | None = None
+    first_byte_ms = 0.0
+    """From the request to the reply's head; 0 while there is none."""
+    key = 0
+    """With which of several keys it was sent."""
+    keep = False
+    """The request may have to be sent again, after its reply has begun."""
+    release: Callable[[], None] | None = None
+    """To be called when it has ended well, before its reply leaves: lets go of a heavy request."""
+    verdict: Verdict | None = None
+    """What it means that it failed; None while it has not, or where only the error can tell."""
+    claim: Callable[[], None] | None = None
+    """To be called before it is heard, where it has a rival; raises when that was heard first."""
+    superseded = False
+    """Its rival was heard first."""
     _number = 0
     _passage: Passage | None = None
     _try: Try | None = None
@@ -58,7 +78,7 @@ class Attempt:
         self._journal = journal
         self._principal = principal
         self._call = call
-        self._target = target
+        self.target = target
         passage = exchange.passage
         if passage is not None:
             self._passage = passage
@@ -69,11 +89,17 @@ class Attempt:
         self.durable = journal.durable
         """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""
 
+    @property
+    def sent(self) -> bool:
+        """It was recorded, and so may have reached its upstream."""
+        return self._number != 0
+
     async def send(self, outgoing: Outgoing) -> Reply:
         """Sends the request and returns a successful reply's head; raises ApiError for anything else."""
-        upstream = self._target.upstream
+        upstream = self.target.upstream
         self.dropped = outgoing.dropped
         self._open()
+        sent_s = monotonic()
         try:
             if self.durable:
                 await self.flushed()
@@ -91,12 +117,17 @@ class Attempt:
                 if self.durable:
                     await self.flushed()
                 self.reply = reply = await upstream.send(outgoing, fresh=True)
+            self.first_byte_ms = (monotonic() - sent_s) * 1000
+            self.key = outgoing.key
             if 200 <= reply.status < 300:
-                # Nothing is sent again once it is answered, and the reply may take minutes.
-                outgoing.body, outgoing.mended, self._call.fields = b"", None, {}
+                # The reply may take minutes.
+                outgoing.body, outgoing.mended = b"", None
+                if not self.keep:
+                    self._call.fields = {}
                 return reply
             raise await self._refusal(reply)
         except UpstreamError as error:
+            self.verdict = judge_connection(error)
             self.settle(Outcome.FAILED, UNKNOWN_USAGE)
             raise told(error) from None
         except ApiError as error:
@@ -108,10 +139,12 @@ class Attempt:
         """Writes how the attempt ended; only the first call counts."""
         if not self.settled:
             self.settled = True
+            if self.release is not None and outcome is Outcome.OK:
+                self.release()
             status = self.reply.status if self.reply is not None else 0
             if self._passage is not None:
                 self._tell(self._passage, outcome, status, usage)
-            charge = self.bill.charge(self._target, outcome, usage)
+            charge = self.bill.charge(self.target, outcome, usage)
             self._journal.close(self._number, outcome, status, usage, charge)
 
     async def flushed(self) -> None:
@@ -119,6 +152,7 @@ class Attempt:
         try:
             await self._journal.flushed()
         except StoreError:
+            self.verdict = OURS
             raise cannot_record() from None
 
     def end(self) -> None:
@@ -126,10 +160,10 @@ class Attempt:
         if self.reply is not None:
             self.reply.close()
         if not self.settled:
-            self.settle(Outcome.FAILED, UNKNOWN_USAGE)
+            self.settle(Outcome.SUPERSEDED if self.superseded else Outcome.FAILED, UNKNOWN_USAGE)
 
     def _open(self) -> None:
-        target = self._target
+        target = self.target
         try:
             self._number = self._journal.open(
                 self._exchange.request_id,
@@ -141,6 +175,7 @@ class Attempt:
                 self.bill.held(target),
             )
         except StoreError:
+            self.verdict = OURS
             raise cannot_record() from None
         self.settled = False
         if self._passage is not None:
@@ -148,7 +183,7 @@ class Attempt:
 
     def _trace(self, passage: Passage, outgoing: Outgoing) -> None:
         """Tells the upstream of the trace."""
-        target = self._target
+        target = self.target
         self._try, headers = passage.observer.sending(passage, target.upstream.name, target.upstream_model)
         # A request that is sent again has those of its first try.
         ours = {name for name, _ in headers}
@@ -158,19 +193,25 @@ class Attempt:
         """Puts what is seen of the attempt where the observer looks when the request has ended."""
         if passage.outcome is not None:
             passage.observer.again(passage)
-        passage.target = self._target.upstream.name
+        passage.target = self.target.upstream.name
         passage.outcome, passage.status, passage.usage = outcome, status, usage
         if self._try is not None:
             passage.observer.sent(self._try, outcome, status, usage)
 
     async def _refusal(self, reply: Reply) -> ApiError:
+        error: ApiError
         if reply.status < 400:
-            return UpstreamFailed("The upstream answered with a redirect.")
-        try:
-            body = await reply.read(ERROR_BODY_BYTES)
-        except UpstreamError:
-            body = b""  # too long or cut short: the status stands all the same
-        return self._target.upstream.dialect.error(reply.status, reply.headers, body)
+            error = UpstreamFailed("The upstream answered with a redirect.")
+        else:
+            try:
+                body = await reply.read(ERROR_BODY_BYTES)
+            except UpstreamError:
+                body = b""  # too long or cut short: the status stands all the same
+            error = self.target.upstream.dialect.error(reply.status, reply.headers, body)
+        self.verdict = judge_status(
+            reply.status, reply.headers, error, time(), guessed_model=self.target.guessed
+        )
+        return error
 
 
 def cannot_record() -> Overloaded:

@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Callable
 from os import urandom
 
-from headgate.core.cut import TOKEN_BYTES, CutBody, Cutter, WholeBodyNeeded
+from headgate.core.cut import TOKEN_BYTES, CutBody, Cutter
 from headgate.core.errors import ApiError
-from headgate.core.ports import Call, Exchange, Outgoing
-from headgate.gateway.route import Target
+from headgate.core.ports import Call, Exchange
 
 HEAVY_BYTES = 524_288
 """Bodies above this are cut: handling one of this size in one go takes a millisecond."""
@@ -21,20 +20,19 @@ HEAVY_BYTES = 524_288
 STEP_BYTES = 131_072
 """Looked at in one turn of the loop, in a tenth of a millisecond; half of what one read may bring."""
 
-Prepared = tuple[Call, Target, Outgoing]
-Prepare = Callable[[bytes, bool], Prepared]
-"""Body to checked, routed and translated request; the flag tells that the body is abridged."""
+Admit = Callable[[bytes], Call]
 
 
-async def carry(exchange: Exchange, beginning: bytes, prepare: Prepare) -> Prepared:
-    """Reads the rest of a heavy body and prepares its request; raises ApiError as `prepare` does."""
+async def carry(exchange: Exchange, beginning: bytes, admit: Admit) -> tuple[Call, CutBody | None]:
+    """Reads the rest of a heavy body and checks its request, without what is cut out of it where that can be.
+
+    Raises ApiError as `admit` does.
+    """
     body = await read_cut(exchange, beginning)
-    if isinstance(body, CutBody):
-        prepared = _prepare_cut(body, prepare)
-        if prepared is not None:
-            return prepared
-        body = body.whole()
-    return prepare(body, False)
+    if isinstance(body, bytes):
+        return admit(body), None
+    call = _admit_cut(body, admit)
+    return (call, body) if call is not None else (admit(body.whole()), None)
 
 
 async def read_cut(exchange: Exchange, beginning: bytes) -> CutBody | bytes:
@@ -49,15 +47,14 @@ async def read_cut(exchange: Exchange, beginning: bytes) -> CutBody | bytes:
     return cutter.finish()
 
 
-def _prepare_cut(body: CutBody, prepare: Prepare) -> Prepared | None:
-    """The request, whole again; None where it has to be prepared from the whole body."""
+def _admit_cut(body: CutBody, admit: Admit) -> Call | None:
+    """The request without what was cut out; None where it has to be checked with it."""
     try:
-        prepared = prepare(body.skeleton, True)
-    except (ApiError, WholeBodyNeeded):
-        return None  # an error may quote a stand-in, or tell of a length that is not the true one
-    call, _, outgoing = prepared
-    outgoing.mended = body.mend(outgoing.body) if body.is_sound(call.fields) else None
-    if outgoing.mended is None:
+        call = admit(body.skeleton)
+    except ApiError:
+        return None  # it may quote a stand-in, or tell of a length that is not the true one
+    if not body.is_sound(call.fields):
         return None
+    call.abridged = True
     call.body_bytes = len(body)
-    return prepared
+    return call

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import msgspec
 
-from headgate.core.errors import ApiError, BadRequest, RateLimited, UpstreamUnavailable
+from headgate.core.errors import ApiError, BadRequest, RateLimited, UpstreamFailed, UpstreamUnavailable
 from headgate.core.ports import Keyring, Upstream
 from headgate.core.settings_routing import Routing, Traits
 from headgate.gateway.health import Condition, TargetHealth
@@ -61,6 +61,8 @@ class Facts(msgspec.Struct, frozen=True):
     draws: bool = False
     tokens: int = 0
     """Certainly no fewer than these, question and answer."""
+    prefill: bool = False
+    """An answer was begun, and has to be gone on with."""
     conversation: bytes = b""
     """The same for every request of one conversation; empty where that does not count."""
 
@@ -102,7 +104,7 @@ class Budget:
 class Plan:
     """A model: its targets, and the rules for them."""
 
-    __slots__ = ("_shares", "alone", "budget", "by_chance", "created_s", "needs_facts", "rules", "targets")
+    __slots__ = ("_shares", "alone", "budget", "by_chance", "hedged", "needs_facts", "rules", "targets")
 
     def __init__(self, targets: Sequence[Target], rules: Routing | None = None) -> None:
         self.rules = rules = rules or Routing()
@@ -120,6 +122,8 @@ class Plan:
         first = [one.weight for one in traits if one.priority == traits[0].priority]
         self._shares = list(accumulate(first))
         only = self.targets[0]
+        self.hedged = rules.hedge_after_ms is not None and len(traits) > 1
+        """A second target is asked when the first one is late."""
         self.alone = only if len(traits) == 1 and not self.needs_facts and not only.places else None
         """The only target, when nothing but its health can speak against it."""
 
@@ -186,6 +190,7 @@ def can(target: Target, facts: Facts) -> bool:
         or (facts.tools and traits.tools is False)
         or (facts.json_schema and traits.json_schema is False)
         or (facts.draws and traits.draws is False)
+        or (facts.prefill and target.prefill is None)
     )
 
 
@@ -223,13 +228,15 @@ def _belongs(conversation: bytes, target: Target) -> float:
 # --- why nobody -----------------------------------------------------------------------------------------
 
 
-def unable(plan: Plan, facts: Facts) -> BadRequest:
+def unable(plan: Plan, facts: Facts) -> ApiError:
     """No target has what the request needs."""
     lacking = [
         words
         for need, words in NEEDS.items()
         if getattr(facts, need) and all(getattr(target.traits, need) is False for target in plan.targets)
     ]
+    if facts.prefill:
+        return UpstreamFailed("The upstream's stream broke off.")
     what = " and ".join(lacking or [words for need, words in NEEDS.items() if getattr(facts, need)])
     return BadRequest(f"The model '{plan.model}' cannot {what}.", code="unsupported_parameter")
 

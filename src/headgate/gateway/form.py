@@ -16,7 +16,6 @@ from headgate.core.errors import Overloaded
 from headgate.core.multipart import FormReader, read_form
 from headgate.core.ports import Call, Exchange, Outgoing
 from headgate.gateway.admit import ModelRequest
-from headgate.gateway.choose import Target
 from headgate.gateway.spool import Spool
 
 READ_BYTES = 262_144
@@ -28,13 +27,12 @@ BOUNDARY = f"headgate-{token_hex(16)}"
 NO_ROOM_RETRY_MS = 5000
 """When to come back to a full disk: somebody has to make room."""
 
-Prepared = tuple[Call, Target, Outgoing]
+Fill = Callable[[Outgoing, Call], None]
+"""Puts the form into what goes upstream."""
 
 
-async def carry_form(
-    exchange: Exchange, endpoint: Endpoint, spool: Spool, prepare: Callable[[Call], Prepared]
-) -> Prepared:
-    """Reads a form and prepares its request; raises ApiError as `prepare` does. The caller closes `spool`."""
+async def carry_form(exchange: Exchange, endpoint: Endpoint, spool: Spool) -> tuple[Call, Fill]:
+    """Reads and checks a form; raises ApiError. The caller closes `spool` when nobody needs the form."""
     pieces: list[bytes] = []
     reader = FormReader(exchange.header(b"content-type"), pieces.append, BOUNDARY)
     size = 0
@@ -53,10 +51,12 @@ async def carry_form(
     request = read_form(form, endpoint.request, endpoint.uploads)
     # What it is estimated by are its words: a file's bytes are no tokens.
     words_bytes = sum(len(text) for texts in form.fields.values() for text in texts)
-    call, target, outgoing = prepare(_call(exchange, endpoint, request, words_bytes))
-    outgoing.mended = Pieces([spool.buffer(), reader.closing(call.upstream_model)])
-    outgoing.content_type = f"multipart/form-data; boundary={BOUNDARY}"
-    return call, target, outgoing
+
+    def fill(outgoing: Outgoing, call: Call) -> None:
+        outgoing.mended = Pieces([spool.buffer(), reader.closing(call.upstream_model)])
+        outgoing.content_type = f"multipart/form-data; boundary={BOUNDARY}"
+
+    return _call(exchange, endpoint, request, words_bytes), fill
 
 
 def _call(exchange: Exchange, endpoint: Endpoint, request: msgspec.Struct, words_bytes: int) -> Call:

@@ -71,12 +71,24 @@ class TargetHealth:
     """One target's health."""
 
     __slots__ = (
-        "_bucket", "_bucket_ends_s", "_bucket_s", "_failed_in_row", "_old", "_open_ms", "_opened_s",
-        "_probing", "_rest_until_s", "_rules", "_state", "first_byte_ms", "fit", "in_flight",
+        "_bucket",
+        "_bucket_ends_s",
+        "_bucket_s",
+        "_failed_in_row",
+        "_old",
+        "_open_ms",
+        "_opened_s",
+        "_probing",
+        "_rest_until_s",
+        "_state",
+        "first_byte_ms",
+        "fit",
+        "in_flight",
+        "rules",
     )  # fmt: skip
 
     def __init__(self, rules: HealthRules | None = None) -> None:
-        self._rules = rules = rules or HealthRules()
+        self.rules = rules = rules or HealthRules()
         self.fit = True
         """Nothing is wrong: all that is looked at while this is so."""
         self.in_flight = 0
@@ -94,10 +106,10 @@ class TargetHealth:
 
     def obey(self, rules: HealthRules) -> None:
         """Takes new rules; what is known stays known, and is judged by them from now on."""
-        if rules.window_ms != self._rules.window_ms:
+        if rules.window_ms != self.rules.window_ms:
             self._bucket_s = rules.window_ms / 1000 / BUCKETS
             self._bucket_ends_s = 0.0
-        self._rules = rules
+        self.rules = rules
 
     # --- asked ----------------------------------------------------------------------------------------
 
@@ -122,14 +134,14 @@ class TargetHealth:
         return (
             not self._probing
             and now_s >= self._rest_until_s
-            and now_s >= self._opened_s + self._rules.open_ms / 1000
+            and now_s >= self._opened_s + self.rules.open_ms / 1000
         )
 
     def waits_ms(self, now_s: float) -> int:
         """How long until something may be sent there; 0 when it may now."""
         until_s = self._rest_until_s
         if self._state is not Breaker.CLOSED:
-            open_ms = self._rules.open_ms if self._probing else self._open_ms
+            open_ms = self.rules.open_ms if self._probing else self._open_ms
             until_s = max(until_s, self._opened_s + open_ms / 1000)
         return max(0, int((until_s - now_s) * 1000) + 1) if until_s > now_s else 0
 
@@ -171,15 +183,15 @@ class TargetHealth:
         self._bucket.failures += 1
         self._failed_in_row += 1
         if probe:
-            self._open_ms = min(self._open_ms * 2, self._rules.open_max_ms)
+            self._open_ms = min(self._open_ms * 2, self.rules.open_max_ms)
             self._open(now_s)
         elif self._state is Breaker.CLOSED and self._is_too_much():
-            self._open_ms = self._rules.open_ms
+            self._open_ms = self.rules.open_ms
             self._open(now_s)
 
     def rest(self, now_s: float, rest_ms: int) -> None:
         """It asks to be left alone for so long; the longest rest counts."""
-        until_s = now_s + min(rest_ms, self._rules.rest_max_ms) / 1000
+        until_s = now_s + min(rest_ms, self.rules.rest_max_ms) / 1000
         self._rest_until_s = max(self._rest_until_s, until_s)
         self.fit = False
 
@@ -209,12 +221,12 @@ class TargetHealth:
 
     def _close(self) -> None:
         self._state = Breaker.CLOSED
-        self._open_ms = self._rules.open_ms
+        self._open_ms = self.rules.open_ms
         self._old.clear()
         self._bucket.failures = 0  # what opened it must not open it again
 
     def _is_too_much(self) -> bool:
-        rules = self._rules
+        rules = self.rules
         if self._failed_in_row >= rules.failures:
             return True
         successes = self._bucket.successes + sum(bucket.successes for bucket in self._old)

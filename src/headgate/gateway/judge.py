@@ -19,6 +19,7 @@ from headgate.core.errors import (
     QueueFull,
     UpstreamError,
     UpstreamRefused,
+    UpstreamTimedOut,
     UpstreamTimeout,
 )
 from headgate.core.ports import Headers
@@ -54,6 +55,10 @@ class Verdict(msgspec.Struct, frozen=True):
     """Only a target with a longer context is worth asking."""
     rest_ms: int | None = None
     """How long a rest was asked for."""
+    other_key: bool = False
+    """The same target may be asked at once, with another of its keys."""
+    used_up: bool = False
+    """The operator's account has no more to spend: nothing that a second try could change."""
     kind: str = "other"
     """A word for metrics, of a small set."""
 
@@ -85,7 +90,7 @@ def judge_status(
     rest_ms = asked_rest_ms(headers, now_s)
     if status == 429:
         if getattr(error, "code", None) in USED_UP or not isinstance(error, UpstreamRefused):
-            return Verdict(Blame.KEY, elsewhere=True, kind="used_up")
+            return Verdict(Blame.KEY, elsewhere=True, used_up=True, kind="used_up")
         return Verdict(Blame.LIMIT, elsewhere=True, again=True, rest_ms=rest_ms, kind="limited")
     if error.code == TOO_LONG:
         return Verdict(Blame.NOBODY, elsewhere=True, longer=True, kind="too_long")
@@ -108,6 +113,8 @@ def judge_error(error: ApiError) -> Verdict:
     """What an error means that has neither connection nor status: found inside a reply, or our own."""
     if isinstance(error, QueueFull):
         return FULL
+    if isinstance(error, UpstreamTimedOut):
+        return SLOW
     if isinstance(error, Overloaded):
         return msgspec.structs.replace(BROKEN, again=False, kind="not_started")
     if error.code == TOO_LONG:

@@ -7,9 +7,10 @@ import msgspec
 from headgate.core.ports import Exchange
 from headgate.endpoints import MODELS_LIST, MODELS_RETRIEVE
 from headgate.gateway.authorize import admitted, authorize_model
+from headgate.gateway.choose import Target
 from headgate.gateway.pipeline import Gate
 from headgate.gateway.relay import JSON
-from headgate.gateway.route import Target, route
+from headgate.gateway.route import plan_for
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -45,5 +46,5 @@ async def retrieve_model(gate: Gate, exchange: Exchange) -> None:
     """Answers GET /v1/models/{id}; raises ModelNotFound."""
     principal = admitted(exchange, gate.keys, MODELS_RETRIEVE)
     authorize_model(principal, exchange.parameter)
-    target = route(gate.models, exchange.parameter)
+    target = plan_for(gate.models, exchange.parameter).targets[0]
     exchange.reply(200, JSON, msgspec.json.encode(described(exchange.parameter, target)))

@@ -1,37 +1,34 @@
-"""The life of a model request: authenticate, admit, route, attempt, relay, settle."""
+"""The life of a model request: authenticate, admit, route, reserve, choose, attempt, relay, settle."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from headgate.core.endpoint import Endpoint
-from headgate.core.errors import ApiError, UpstreamFailed
+from headgate.core.errors import ApiError
 from headgate.core.observer import Observer
-from headgate.core.ports import Call, Exchange, Framing, Journal, Keys, Outcome, Outgoing, Reply
-from headgate.core.tap import StreamTap, partial_usage
-from headgate.core.tap_events import EventTap
+from headgate.core.ports import Exchange, Journal, Keys, Principal
 from headgate.gateway.admit import admit
+from headgate.gateway.answer import Answering
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authorize import admitted, authorize_model
-from headgate.gateway.carry import HEAVY_BYTES, Prepared, carry
+from headgate.gateway.carry import HEAVY_BYTES, carry
+from headgate.gateway.choose import Target, choose
+from headgate.gateway.errand import Errand
 from headgate.gateway.form import carry_form
-from headgate.gateway.forward import forward, passed_on
-from headgate.gateway.pulse import Pulse
+from headgate.gateway.hedge import Failure, Race
+from headgate.gateway.persevere import persevere
 from headgate.gateway.record import watched
-from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
 from headgate.gateway.reserve import Reserve
-from headgate.gateway.route import Models, Target, route
+from headgate.gateway.route import Models, plan_for
 from headgate.gateway.shape import forwarded, shaped
 from headgate.gateway.spool import Spool
-from headgate.gateway.stream import Pace, Stream
-
-SERVER_SENT_EVENTS = b"text/event-stream"
-
-PULSE_STEP_MS = 500
-"""How often quiet streams are looked for: a tenth of the usual comment interval."""
+from headgate.gateway.stream import Pace
+from headgate.gateway.tell import tell
+from headgate.gateway.within import within
 
 
 class Gate:
@@ -41,32 +38,30 @@ class Gate:
         self.keys = keys
         self.models = models
         """Replaced whole when the configuration changes; a request uses the one it began with."""
-        self.pace = pace
         self.reserve = Reserve()
         """What limits, budgets and prices say; nothing is limited until somebody puts another here."""
         self.observer: Observer | None = None
         """Told of every request; without one, nobody sees any."""
         self._journal = journal
-        self._pulse = Pulse(PULSE_STEP_MS)
         self._clock = asyncio.get_running_loop().time
+        self._answering = Answering(pace, self._clock)
+
+    @property
+    def pace(self) -> Pace:
+        """When quiet streams get a comment."""
+        return self._answering.pace
+
+    @pace.setter
+    def pace(self, pace: Pace) -> None:
+        self._answering.pace = pace
 
     def handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of one endpoint that names a model."""
-        make = self._other_handler if endpoint.uploads or endpoint.binary else self._json_handler
+        make = self._upload_handler if endpoint.uploads else self._body_handler
         return make(endpoint) if endpoint.error_event is None else shaped(make(endpoint), endpoint)
 
-    def _json_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
-        """The handler of an endpoint whose requests and replies are JSON, or streams."""
-
-        def prepare(exchange: Exchange, body: bytes, abridged: bool) -> Prepared:
-            call = admit(endpoint, body, exchange.request_id)
-            call.abridged = abridged
-            if endpoint.forwards:
-                call.headers = forwarded(exchange, endpoint)
-            target = route(self.models, call.model)
-            call.upstream_model = target.upstream_model
-            call.created_s = int(time.time())
-            return call, target, target.upstream.dialect.request(call)
+    def _body_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
+        """The handler of an endpoint whose requests are JSON."""
 
         async def handle(exchange: Exchange) -> None:
             exchange = watched(exchange, endpoint.name, self.observer)
@@ -74,144 +69,112 @@ class Gate:
             body = exchange.body_at_hand()
             if body is None:
                 body = await exchange.body(HEAVY_BYTES)
+            cut = None
             if len(body) <= HEAVY_BYTES:
-                call, target, outgoing = prepare(exchange, body, False)
+                call = admit(endpoint, body, exchange.request_id)
             else:
-                call, target, outgoing = await carry(exchange, body, partial(prepare, exchange))
+                call, cut = await carry(
+                    exchange, body, partial(admit, endpoint, request_id=exchange.request_id)
+                )
             del body  # the reply may take minutes
-            bill = await self.reserve.begin(authorize_model(principal, call.model), call, (target,))
-            attempt = Attempt(exchange, self._journal, principal, call, target, bill)
+            if endpoint.forwards:
+                call.headers = forwarded(exchange, endpoint)
+            plan = plan_for(self.models, call.model)
+            authorize_model(principal, call.model)
+            bill = await self.reserve.begin(principal, call, plan.targets)
             try:
-                target.upstream.enter()
-            except BaseException:
-                bill.end()
-                raise
-            try:
-                if call.stream:
-                    await self._stream(exchange, attempt, outgoing, call)
+                errand = Errand(exchange, principal, call, plan, bill)
+                errand.cut = cut
+                if plan.rules.total_timeout_ms is None:
+                    await self._see_through(errand)
                 else:
-                    reply = await attempt.send(outgoing)
-                    if reply.complete and not attempt.durable:
-                        relay_at_hand(
-                            exchange, attempt, reply, outgoing.translator, call.body_bytes, self._clock()
-                        )
-                    else:
-                        await relay_whole(
-                            exchange, attempt, reply, outgoing.translator, call.body_bytes, self._clock()
-                        )
-            except asyncio.CancelledError:
-                attempt.settle(cut_off(exchange), partial_usage(call.body_bytes))
-                raise
-            except ApiError:
-                if attempt.durable:
-                    attempt.end()
-                    await attempt.flushed()
-                raise
+                    async with within(plan.rules.total_timeout_ms):
+                        await self._see_through(errand)
             finally:
-                attempt.end()
                 bill.end()
-                target.upstream.leave()
 
         return handle
 
-    def _other_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
-        """The handler of an endpoint whose requests are forms, or whose replies need not be JSON."""
-
-        def prepare(call: Call) -> Prepared:
-            target = route(self.models, call.model)
-            call.upstream_model = target.upstream_model
-            call.created_s = int(time.time())
-            return call, target, target.upstream.dialect.request(call)
+    def _upload_handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
+        """The handler of an endpoint whose requests are forms."""
 
         async def handle(exchange: Exchange) -> None:
             exchange = watched(exchange, endpoint.name, self.observer)
             principal = admitted(exchange, self.keys, endpoint)
             spool = Spool()
             try:
-                if endpoint.uploads:
-                    call, target, outgoing = await carry_form(exchange, endpoint, spool, prepare)
-                else:
-                    body = await exchange.body()
-                    call, target, outgoing = prepare(admit(endpoint, body, exchange.request_id))
-                authorize_model(principal, call.model)
-                bill = await self.reserve.begin(principal, call, (target,))
-                try:
-                    await self._exchange_other(
-                        exchange,
-                        Attempt(exchange, self._journal, principal, call, target, bill),
-                        outgoing,
-                        call,
-                        target,
-                    )
-                finally:
-                    bill.end()
+                await self._upload(exchange, endpoint, principal, spool)
             finally:
                 spool.close()
 
         return handle
 
-    async def _exchange_other(
-        self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, call: Call, target: Target
+    async def _upload(
+        self, exchange: Exchange, endpoint: Endpoint, principal: Principal, spool: Spool
     ) -> None:
-        target.upstream.enter()
+        call, fill = await carry_form(exchange, endpoint, spool)
+        plan = plan_for(self.models, call.model)
+        authorize_model(principal, call.model)
+        bill = await self.reserve.begin(principal, call, plan.targets)
         try:
-            if call.stream:
-                await self._stream(exchange, attempt, outgoing, call)
+            errand = Errand(exchange, principal, call, plan, bill)
+            errand.fill = fill
+            if plan.rules.total_timeout_ms is None:
+                await self._see_through(errand)
             else:
-                await forward(exchange, attempt, await attempt.send(outgoing), call, self._clock())
-        except asyncio.CancelledError:
-            attempt.settle(cut_off(exchange), partial_usage(call.body_bytes))
-            raise
-        except ApiError:
-            if attempt.durable:
-                attempt.end()
-                await attempt.flushed()
-            raise
+                async with within(plan.rules.total_timeout_ms):
+                    await self._see_through(errand)
         finally:
-            attempt.end()
-            target.upstream.leave()
+            bill.end()
 
-    async def _stream(self, exchange: Exchange, attempt: Attempt, outgoing: Outgoing, call: Call) -> None:
-        tap = make_tap(call)
-        stream = Stream(exchange, attempt, tap, self.pace, self._clock)
-        self._pulse.add(stream)
-        try:
-            reply = await attempt.send(outgoing)
-            if not is_stream(reply, outgoing.framing):
-                raise UpstreamFailed("The upstream did not answer with a stream.")
-            refuse_packed(reply)
-            if call.endpoint.binary:
-                attempt.passed = passed_on(reply)
-            await stream.relay(reply, outgoing.translator, outgoing.framing)
-        except asyncio.CancelledError:
-            stream.settle(cut_off(exchange))
-            raise
-        except ApiError:
-            stream.fail()
-            raise
-        finally:
-            self._pulse.discard(stream)
+    async def _see_through(self, errand: Errand) -> None:
+        """Tries until the request is answered; nearly always that is once."""
+        plan = errand.plan
+        plan.budget.earn()
+        target = plan.alone
+        if target is None or not target.health.fit:
+            target = self._choose(errand)
+        attempt = self._begin(errand, target)
+        if plan.hedged:
+            failures = await self._hedge(errand, attempt)
+        else:
+            try:
+                await self._answering.answer(errand, attempt)
+            except ApiError as error:
+                failures = [(attempt, error)]
+            else:
+                return
+        if failures:
+            await persevere(
+                errand, failures, begin=self._begin, answer=self._answering.answer, clock=self._clock
+            )
 
+    def _choose(self, errand: Errand) -> Target:
+        found = choose(errand.plan, errand.facts(), self._clock(), random.random)
+        if isinstance(found, ApiError):
+            raise found
+        return found
 
-def make_tap(call: Call) -> StreamTap | EventTap:
-    """What reads along with a stream of this endpoint's."""
-    if call.endpoint.typed_events:
-        return EventTap(prompt_bytes=call.body_bytes)
-    return StreamTap(
-        withhold_usage=not call.wants_usage,
-        prompt_bytes=call.body_bytes,
-        # An endpoint whose requests have no `n` gives one answer.
-        choices=getattr(call.request, "n", None) or 1,
-    )
+    def _begin(self, errand: Errand, target: Target) -> Attempt:
+        rules = errand.plan.rules
+        attempt = Attempt(errand.exchange, self._journal, errand.principal, errand.call, target, errand.bill)
+        attempt.keep = rules.attempts > 1
+        if errand.cut is not None:
+            attempt.release = errand.release
+        errand.count += 1
+        if rules.tell_upstream or rules.tell_attempts:
+            attempt.told = tell(rules, target, errand.count)
+        return attempt
 
+    async def _hedge(self, errand: Errand, attempt: Attempt) -> list[Failure]:
+        plan = errand.plan
 
-def cut_off(exchange: Exchange) -> Outcome:
-    """How an attempt ends that is cancelled: by its client, or because the gate stops."""
-    return Outcome.CLIENT_GONE if exchange.gone else Outcome.FAILED
+        def second() -> Attempt | None:
+            found = choose(plan, errand.facts(), self._clock(), random.random, (attempt.target,))
+            if isinstance(found, ApiError) or not plan.budget.spend():
+                return None
+            return self._begin(errand, found)
 
-
-def is_stream(reply: Reply, framing: Framing | None = None) -> bool:
-    """Whether the upstream answers with a stream: of server-sent events, or as its dialect expects it."""
-    kind = reply.header(b"content-type")
-    expected = SERVER_SENT_EVENTS if framing is None else framing.content_type
-    return kind is not None and kind.lower().startswith(expected)
+        assert plan.rules.hedge_after_ms is not None
+        race = Race(errand.exchange, partial(self._answering.answer, errand))
+        return await race.run(attempt, plan.rules.hedge_after_ms, second)

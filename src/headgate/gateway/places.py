@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from headgate.core.errors import QueueFull
 
@@ -70,6 +71,24 @@ class Places:
                 turn.set_result(None)
                 return
         self.taken -= 1
+
+
+async def sit(several: Sequence[Places]) -> None:
+    """Takes a place in each; raises QueueFull, and then has taken none."""
+    taken: list[Places] = []
+    try:
+        for places in several:
+            await places.enter()
+            taken.append(places)
+    except BaseException:
+        rise(taken)
+        raise
+
+
+def rise(several: Sequence[Places]) -> None:
+    """Gives them back."""
+    for places in several:
+        places.leave()
 
 
 def queue_full() -> QueueFull:

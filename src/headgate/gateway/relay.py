@@ -26,6 +26,8 @@ def reply_headers(exchange: Exchange, content_type: bytes, now_s: float, attempt
     """The header lines of a successful reply, with what did not go upstream and how rates stand."""
     if attempt.dropped:
         content_type += b"x-headgate-dropped: %b\r\n" % ", ".join(attempt.dropped).encode()
+    if attempt.told:
+        content_type += attempt.told
     if attempt.bill.hold is not None:
         content_type += attempt.bill.headers()
     return b"%bopenai-processing-ms: %d\r\nopenai-version: 2020-10-01\r\n" % (

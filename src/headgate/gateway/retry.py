@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from headgate.core.errors import ApiError
-from headgate.gateway.choose import Draw, Facts, Plan, Target, choose, conditions, limited, order
+from headgate.gateway.choose import Draw, Facts, Plan, Target, can, choose, conditions, limited, order
 from headgate.gateway.judge import Blame, Verdict
 
 
@@ -23,7 +23,7 @@ class Step(msgspec.Struct, frozen=True):
 class Tries:
     """What was tried for one request, and what may still be."""
 
-    __slots__ = ("_errors", "_facts", "_last", "_plan", "_rounds", "_started_s", "_verdicts", "count")
+    __slots__ = ("_at", "_errors", "_facts", "_last", "_plan", "_rounds", "_started_s", "_verdicts", "count")
 
     def __init__(self, plan: Plan, facts: Facts, started_s: float) -> None:
         self._plan = plan
@@ -32,21 +32,23 @@ class Tries:
         self._verdicts: dict[Target, Verdict] = {}
         """The last one for each target that was tried."""
         self._last: Verdict | None = None
+        self._at: Target | None = None
         self._errors: list[ApiError] = []
         self._rounds = 0
         self.count = 0
         """Tries so far."""
 
-    def failed(self, target: Target, verdict: Verdict, error: ApiError) -> None:
-        """A try has ended so."""
-        self.count += 1
-        self._verdicts[target] = self._last = verdict
-        self._errors.append(error)
+    def go_on(self, now_s: float, *, in_text: bool) -> None:
+        """An answer was begun: time begins anew, and from here only those count that can go on with text."""
+        self._facts = msgspec.structs.replace(self._facts, prefill=in_text)
+        self._started_s = now_s
 
-    def passed_over(self, target: Target, verdict: Verdict, error: ApiError) -> None:
-        """A target was not even tried: it cannot say what is asked, or has no room. Costs no attempt."""
-        self.failed(target, verdict, error)
-        self.count -= 1
+    def failed(self, target: Target, verdict: Verdict, error: ApiError, *, sent: bool = True) -> None:
+        """A try has ended so. One that was not `sent`, for want of words or room, counts for none."""
+        self.count += sent
+        self._verdicts[target] = self._last = verdict
+        self._at = target
+        self._errors.append(error)
 
     def next(self, now_s: float, draw: Draw) -> Step | None:
         """What to try next; None when it is enough."""
@@ -54,11 +56,13 @@ class Tries:
         last = self._last
         if (
             last is None
-            or not (last.elsewhere or last.again)
+            or not (last.elsewhere or last.again or last.other_key)
             or self.count >= rules.attempts
             or now_s >= self._started_s + rules.retry_within_ms / 1000
         ):
             return None
+        if last.other_key and self._at is not None:
+            return Step(self._at)
         return self._elsewhere(last, now_s, draw) or self._again(now_s, draw)
 
     def error(self, now_s: float) -> ApiError:
@@ -88,7 +92,9 @@ class Tries:
     def _again(self, now_s: float, draw: Draw) -> Step | None:
         """A target that was asked before, after a wait."""
         rules = self._plan.rules
-        left = [target for target, verdict in self._verdicts.items() if verdict.again]
+        left = [
+            target for target, verdict in self._verdicts.items() if verdict.again and can(target, self._facts)
+        ]
         if not left:
             return None
         backoff_ms = min(rules.backoff_ms * 2**self._rounds, rules.backoff_max_ms)

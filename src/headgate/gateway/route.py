@@ -10,8 +10,6 @@ from headgate.core.errors import ModelNotFound
 from headgate.gateway.choose import Plan, Target
 from headgate.gateway.health import HealthSnapshot
 
-__all__ = ["Models", "Target", "TargetStatus", "plan_for", "route"]
-
 GUESSED_NAMES = 1000
 """Names that only a `*` stands for, remembered with their health: clients can make up any number of them."""
 
@@ -87,7 +85,3 @@ def plan_for(models: Models, name: str) -> Plan:
         raise ModelNotFound(f"The model '{shown}' does not exist or you do not have access to it.")
     return plan
 
-
-def route(models: Models, name: str) -> Target:
-    """The first target for a model name; raises ModelNotFound."""
-    return plan_for(models, name).targets[0]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from headgate.core.errors import ApiError, UpstreamError, UpstreamFailed
+from headgate.core.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
 from headgate.core.ports import Exchange, Framing, Outcome, Reply, Splitter, Translator
 from headgate.core.sse import EventSplitter, comment, events, has_data
 from headgate.core.tap import StreamTap
@@ -49,6 +50,21 @@ SAID = re.compile(
 SAMPLED_READS = 7
 """Of eight reads, the pause between two is looked at: a clock for each would be felt, a sample does."""
 
+Before = Callable[[bytes], bytes]
+
+
+class Note(Protocol):
+    """Keeps what was said of a stream (`core.transcript`)."""
+
+    def feed(self, block: bytes) -> bool:
+        """Takes whole events; whether more of them are wanted."""
+        ...
+
+    def fix(self) -> None:
+        """Something was said that nobody else can go on with."""
+        ...
+
+
 OPERATORS_CODES = USED_UP | {"invalid_api_key"}
 """Said of the operator's account: a client would take them for its own."""
 
@@ -56,8 +72,27 @@ OPERATORS_CODES = USED_UP | {"invalid_api_key"}
 class Stream:
     """One stream from an upstream to a client."""
 
-    __slots__ = ("_attempt", "_clock", "_exchange", "_mute", "_pace", "_passage", "_quiet_ms", "_raw",
-                 "_read_s", "_reads", "_reply", "_splitter", "_tap", "_translator")  # fmt: skip
+    __slots__ = (
+        "_attempt",
+        "_clock",
+        "_exchange",
+        "_late",
+        "_mute",
+        "_pace",
+        "_passage",
+        "_quiet_ms",
+        "_raw",
+        "_read_s",
+        "_reads",
+        "_reply",
+        "_silent_ms",
+        "_splitter",
+        "_tap",
+        "_translator",
+        "before",
+        "note",
+        "token_timeout_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +111,14 @@ class Stream:
         self._splitter: Splitter = EventSplitter()
         self._translator: Translator | None = None
         self._reply: Reply | None = None
+        self.note: Note | None = None
+        """Keeps what another target may have to go on with."""
+        self.before: Before | None = None
+        """What is to be done with every block of events before it passes; it may raise."""
+        self.token_timeout_ms: int | None = None
+        """The longest time between two events, comments not counted."""
+        self._silent_ms = 0
+        self._late = False
         self._raw = False
         """An event over the size cap is passing: nothing may come between."""
         self._passage = exchange.passage
@@ -100,6 +143,8 @@ class Stream:
             if not reply.complete:
                 await reply.pump(self._take)
         except UpstreamError as error:
+            if self._late:
+                raise UpstreamTimedOut("The upstream said nothing for too long.") from None
             if not self._tap.done and (self._splitter.tail.strip() or not self._tap.finished):
                 raise told(error) from None
         if not self._tap.done:
@@ -126,6 +171,12 @@ class Stream:
             if self._quiet_ms >= LINGER_MS and self._reply is not None:
                 self._reply.close()
             return
+        if self.token_timeout_ms is not None and self._reply is not None:
+            self._silent_ms += step_ms
+            if self._silent_ms > self.token_timeout_ms:
+                self._late = True
+                self._reply.close()
+                return
         limit_ms = self._pace.comment_ms if self._exchange.begun else self._pace.first_comment_ms
         if self._quiet_ms >= limit_ms and not self._raw:
             self._send(comment(b"waiting"))
@@ -149,7 +200,12 @@ class Stream:
             if self._translator is not None:
                 raise UpstreamFailed("The upstream sent an event that is too large to be translated.")
             self._raw = True
-            self._send(splitter.take_raw())
+            data = splitter.take_raw()
+            if self.before is not None:
+                self.before(data)
+            if self.note is not None:
+                self.note.fix()
+            self._send(data)
 
     def _look_at_clock(self) -> None:
         """Tells how far two reads are apart."""
@@ -176,17 +232,25 @@ class Stream:
         """Takes whole events in our words."""
         tap = self._tap
         out = tap.scan(block)
+        if self.before is not None and out:
+            out = self.before(out)
+        if self.token_timeout_ms is not None and out and has_data(out):
+            self._silent_ms = 0
         if self._mute and SAID.search(out):
             self._mute = False
             assert self._passage is not None
             self._passage.first_s = self._clock()
         if out is block and self._exchange.begun:  # nothing was found in it
+            if self.note is not None and not self.note.feed(out):
+                self.note = None
             self._exchange.write(out)
             self._quiet_ms = 0
             return
         if tap.done:
             self._complete(out)
         elif out and (self._exchange.begun or has_data(out)):
+            if self.note is not None and not self.note.feed(out):
+                self.note = None
             self._send(out)
         if tap.error is not None:
             raise _event_error(tap.error)
@@ -231,6 +295,20 @@ class Stream:
         if not self._tap.finished:
             raise UpstreamFailed("The upstream's stream broke off.")
         self._complete(b"")
+
+
+def at_first_word(call: Callable[[], None], then: Before | None) -> Before:
+    """What is done before a block passes: the first one that says something makes a call."""
+    called = False
+
+    def before(block: bytes) -> bytes:
+        nonlocal called
+        if not called and has_data(block):
+            called = True
+            call()
+        return then(block) if then is not None else block
+
+    return before
 
 
 def _event_error(data: bytes) -> ApiError:
