@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from headgate.core.secret import Secret
-from headgate.core.settings import Upstream
+from headgate.core.settings import Identity, Upstream
 from headgate.core.settings_routing import Model
 from headgate.trial.ask import Trial, try_upstream
 from tests.backends.certificates import Authority
@@ -344,6 +344,14 @@ async def _hanging(line: Line) -> None:
 def test_a_connection_that_never_comes() -> None:
     with full_backlog() as port:
         assert reach(f"http://127.0.0.1:{port}/v1") == f"no connection to 127.0.0.1:{port} in time"
+
+
+def test_an_identity_in_place_of_a_key() -> None:
+    secret = Secret(KEY, origin="env:AWS")
+    identity = Identity(kind="aws", region="eu-west-1", access_key_id=secret, secret_access_key=secret)
+    trial = try_script(like(wrong.status(403)), dialect="bedrock", api_key=None, identity=identity, path="")
+    assert trial.key == "identity:aws"
+    assert "may not do that (403)" in trial.findings[0].detail
 
 
 # --- other dialects -----------------------------------------------------------------------------------------

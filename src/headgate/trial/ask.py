@@ -63,7 +63,8 @@ async def try_upstream(upstream: Upstream, model: Model, *, limit_ms: int) -> li
     bounded = msgspec.structs.replace(
         upstream,
         models=(),
-        discover=upstream.dialect in PATHS,  # for a list of what is there; nobody is told of it
+        # For a list of what is there; nobody is told of it. It is asked for with a key.
+        discover=upstream.dialect in PATHS and upstream.identity is None,
         connect_timeout_ms=min(upstream.connect_timeout_ms, limit_ms),
         first_byte_timeout_ms=min(upstream.first_byte_timeout_ms, limit_ms),
         idle_timeout_ms=min(upstream.idle_timeout_ms, limit_ms),
@@ -91,6 +92,8 @@ class _Try:
         self._limit_ms = limit_ms
         self._limit_field = LIMITS[0]
         self._key = settings.api_key.origin if settings.api_key is not None else ""
+        if settings.identity is not None:
+            self._key = f"identity:{settings.identity.kind}"
         self._findings: list[Finding] = []
         self._first_ms: int | None = None
 
