@@ -27,6 +27,7 @@ from headgate.core.settings import Upstream as UpstreamSettings
 from headgate.dialects.embedded import Embedded
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.llamacpp_completion import Beginnings
+from headgate.dialects.llamacpp_sampling import LARGEST_COUNT
 from headgate.dialects.openai import bearer
 from headgate.dialects.table import make_dialect
 from headgate.engines.gguf import inspect_model
@@ -275,4 +276,5 @@ def _spoken_by(settings: EngineSettings) -> Dialect:
         images=settings.mmproj is not None,
         tools_in_template=model.template_knows_tools,
         beginnings=Beginnings(model.first_token, model.gap_tokens),
+        vector_length=(model.width or LARGEST_COUNT) if settings.embeddings else None,
     )

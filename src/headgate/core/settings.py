@@ -189,6 +189,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What an embedding model's weights must hash to; another file is not loaded."""
     mmproj: File | None = None
     """The file with its eyes (GGUF), for a model that understands pictures."""
+    embeddings: bool = False
+    """A GGUF that makes vectors instead of text: served as embeddings, and as nothing else."""
     slots: Annotated[int, Meta(ge=1, le=256)] = 4
     """Requests answered at once; each has a context of its own in memory."""
     context_tokens: Annotated[int, Meta(ge=64, le=16_777_216)] | None = None

@@ -10,6 +10,7 @@ _ONLY = {
     "sha256": ("embed",),
     "voices": ("speech",),
     "mmproj": ("llamacpp",),
+    "embeddings": ("llamacpp",),
     "gpu_layers": ("llamacpp",),
     "context_tokens": ("llamacpp", "embed"),
 }

@@ -15,6 +15,7 @@ import msgspec
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
 from headgate.core.completion import CompletionRequest
+from headgate.core.embedding import EmbeddingRequest
 from headgate.core.errors import ApiError, BadRequest, InvalidField, Overloaded, UpstreamFailed
 from headgate.core.ports import Call, Headers, Outgoing, Translator
 from headgate.dialects.call_grammar import call_grammar
@@ -23,6 +24,7 @@ from headgate.dialects.embedded import wrong_endpoint
 from headgate.dialects.json_schema import enforceable
 from headgate.dialects.json_schema_rules import Budget
 from headgate.dialects.llamacpp_completion import UNKNOWN, Beginnings, write_completion
+from headgate.dialects.llamacpp_embedding import too_long_input, write_embedding
 from headgate.dialects.llamacpp_messages import tools_in_words, write_messages
 from headgate.dialects.llamacpp_reply import Opening, Reply, ReplyPlan
 from headgate.dialects.llamacpp_sampling import LARGEST_COUNT, RANDOM_SEED, own_numbers, stop_words
@@ -44,12 +46,19 @@ class LlamaCpp:
     """The dialect of llama.cpp's server, for chat and for legacy completions."""
 
     def __init__(
-        self, *, images: bool = False, tools_in_template: bool = True, beginnings: Beginnings = UNKNOWN
+        self,
+        *,
+        images: bool = False,
+        tools_in_template: bool = True,
+        beginnings: Beginnings = UNKNOWN,
+        vector_length: int | None = None,
     ) -> None:
         """`images`: the model has eyes. `tools_in_template`: its template shows tools to the model.
 
         `beginnings` are the tokens with which it begins a document or fills in a gap, as far as known.
+        `vector_length` is given for a model that makes vectors, and nothing else.
         """
+        self._vector_length = vector_length
         self._images = images
         self._tools_in_template = tools_in_template
         self._beginnings = beginnings
@@ -57,6 +66,10 @@ class LlamaCpp:
     def request(self, call: Call) -> Outgoing:
         """A request for llama.cpp; raises InvalidField for what it cannot do."""
         request = call.request
+        if isinstance(request, EmbeddingRequest) and self._vector_length is not None:
+            return write_embedding(call, request, self._vector_length)
+        if self._vector_length is not None:
+            raise wrong_endpoint(call)
         if isinstance(request, CompletionRequest):
             return write_completion(call, request, self._beginnings)
         if not isinstance(request, ChatRequest):
@@ -115,6 +128,8 @@ class LlamaCpp:
             return Overloaded("The model is still loading.", retry_after_ms=LOADING_RETRY_MS)
         if error.type == "exceed_context_size_error":
             return _too_long(error)
+        if "physical batch size" in error.message:
+            return too_long_input(error.message)
         if status == 400 or "is not supported - hint" in error.message:
             return _refused(error.message)
         return UpstreamFailed("The model could not handle the request.")

@@ -49,6 +49,10 @@ class ModelFile(msgspec.Struct, frozen=True):
     """Jinja; empty where there is none."""
     first_token: int | None = None
     """What a document begins with; for some families, what stands between two of them."""
+    width: int = 0
+    """Length of its vectors; 0 where it does not say."""
+    pools: bool = False
+    """It says how its tokens' vectors become one."""
     gap_tokens: tuple[int, int, int] | None = None
     """Before what precedes a gap, before what follows it, before what fills it; None for a model without."""
 
@@ -124,6 +128,8 @@ def _read(path: str, data: mmap.mmap) -> ModelFile:
         context if isinstance(context, int) else 0,
         template if isinstance(template, str) else "",
         _token(values, "bos_token_id", "eos_token_id"),
+        width if isinstance(width := values.get(f"{architecture}.embedding_length"), int) else 0,
+        f"{architecture}.pooling_type" in values,
         _gap(values) or _gap_in(data, *vocabulary),
     )
 

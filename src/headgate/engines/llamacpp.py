@@ -28,6 +28,7 @@ class Options(Place, frozen=True, kw_only=True):
     model: Path
     mmproj: Path | None = None
     alias: str | None = None
+    embeddings: bool = False
     slots: int = 4
     context: int | None = None
     threads: int | None = None
@@ -40,6 +41,7 @@ class Options(Place, frozen=True, kw_only=True):
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="The model's file (GGUF).")
 @click.option("--mmproj", type=click.Path(path_type=Path), help="The file with its eyes (GGUF).")
 @click.option("--alias", help="What replies call the model.  [default: the file's name]")
+@click.option("--embeddings", is_flag=True, help="The model makes vectors instead of text.")
 @place_options
 @click.option("--slots", type=click.IntRange(1, 256), default=4, help="Requests answered at once.")
 @click.option(
@@ -89,6 +91,8 @@ def run(options: Options) -> None:
         make_way(options.socket)
     xllamacpp = _load_library()
     parameters = _parameters(xllamacpp, options, context)
+    if options.embeddings:
+        _make_vectors(xllamacpp, parameters, context, pools=model.pools)
     if key is not None:
         parameters.api_keys = [key]
     try:
@@ -99,6 +103,14 @@ def run(options: Options) -> None:
     sys.stdout.flush()
     while True:
         signal.pause()
+
+
+def _make_vectors(xllamacpp: Any, parameters: Any, context: int, *, pools: bool) -> None:
+    parameters.embedding = True
+    # A text has to fit into one batch: its tokens see each other both ways.
+    parameters.n_batch = parameters.n_ubatch = max(context, parameters.n_ubatch)
+    if not pools:
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 
 
 def _load_library() -> Any:

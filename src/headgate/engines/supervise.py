@@ -313,6 +313,8 @@ def _program(settings: EngineSettings) -> list[str]:
         program = ["headgate.hosting", settings.kind]
         options |= {"--limit": settings.slots + settings.queue}
     words = [f"{option}={value}" for option, value in options.items() if value is not None]
+    if settings.embeddings:
+        words.append("--embeddings")
     words += [f"--voice={name}={voice}" for name, voice in settings.voices.items()]
     return [sys.executable, "-P", "-m", *program, "--supervised", *words]
 
