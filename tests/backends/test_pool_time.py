@@ -96,6 +96,26 @@ def test_bytes_now_and_then_are_no_silence() -> None:
     run(main())
 
 
+def test_a_head_without_end_is_given_up_though_it_is_never_silent() -> None:
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.send(b"HTTP/1.1 200 OK\r\nx: ")
+        while True:
+            await line.send(b"x")
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        limits = {"first_byte_timeout_ms": 100, "idle_timeout_ms": 60_000}
+        async with scripted(script) as upstream, pooled(upstream.address, **limits) as pool:
+            with pytest.raises(UpstreamTimeout) as caught:
+                await pool.send(GET, b"")
+            assert caught.value.phase == "first byte"
+            await upstream.ended()
+            assert pool.open == 0
+
+    run(main())
+
+
 def test_a_reader_that_paused_is_not_timed() -> None:
     async def main() -> None:
         async def script(line: Line) -> None:

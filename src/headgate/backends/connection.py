@@ -61,9 +61,9 @@ class Connection(asyncio.Protocol):
     """One socket, asked one thing at a time."""
 
     __slots__ = (
-        "_exact", "_feed", "_head", "_head_only", "_home", "_interims", "_keep_alive", "_parser", "_phase",
-        "_pieces", "_plain", "_reply", "_sending", "_stopped", "_unsent_bytes", "_waiter", "keep_alive_ms",
-        "loop", "on_body", "quiet_ticks", "reused", "transport",
+        "_exact", "_feed", "_head", "_head_only", "_head_ticks", "_home", "_interims", "_keep_alive",
+        "_parser", "_phase", "_pieces", "_plain", "_reply", "_sending", "_stopped", "_unsent_bytes", "_waiter",
+        "keep_alive_ms", "loop", "on_body", "quiet_ticks", "reused", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._phase = IDLE
         self._head = b""
         """What has come of a head that is not complete."""
+        self._head_ticks = 0
+        """Ticks since its first byte."""
         self._head_only = False
         self._plain = False
         """A reply whose only read so far is the one that is looked at, if any."""
@@ -183,6 +185,11 @@ class Connection(asyncio.Protocol):
                 self._end(UpstreamTimeout("first byte"))
         elif quiet_ms >= between_ms:
             self._end(UpstreamTimeout("idle"))
+        elif phase == HEAD:
+            # A byte now and then is no silence, but a head that has begun must come to its end.
+            self._head_ticks += 1
+            if self._head_ticks * tick_ms >= first_byte_ms:
+                self._end(UpstreamTimeout("first byte"))
 
     # --- what the socket brings -----------------------------------------------------------------------
 
@@ -310,6 +317,8 @@ class Connection(asyncio.Protocol):
         """Makes the reply when its head is complete; says whether it is, and good."""
         head = self._head + data if self._head else data
         if self._phase == HEAD:
+            if not self._head:
+                self._head_ticks = 0
             self._head = head
             self._plain = False
             if broken or self._pieces:
