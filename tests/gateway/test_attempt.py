@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from headgate.core.ports import Outcome
 from headgate.core.usage import UNKNOWN_USAGE, Source
+from headgate.dialects.llamacpp import LlamaCpp
 from headgate.gateway.attempt import ERROR_BODY_BYTES
 from tests.backends.scripted import Line
 from tests.conftest import run
@@ -337,5 +339,19 @@ def test_a_client_that_leaves_a_whole_reply(tmp_path: Path, sent: bytes) -> None
             assert closed.outcome is Outcome.CLIENT_GONE
             assert closed.usage.source is Source.PARTIAL
             assert closed.usage.input_tokens > 0
+
+    run(main())
+
+
+def test_a_prompt_that_is_too_long_is_no_fault_of_messages(tmp_path: Path) -> None:
+    error = {"message": "too long", "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 4}
+    script = sending(whole(json.dumps({"error": error}).encode(), "400 Bad Request"))
+
+    async def main() -> None:
+        async with house(tmp_path, script, dialect=LlamaCpp()) as made:
+            asked = await made.call(path="/v1/completions", body=b'{"model":"m","prompt":"a long one"}')
+            assert (asked.error["param"], asked.error["code"]) == ("prompt", "context_length_exceeded")
+            chatted = await made.call()
+            assert chatted.error["param"] == "messages"
 
     run(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic, time
 
+from headgate.core.completion import CompletionRequest
 from headgate.core.errors import (
     ApiError,
     ConnectFailed,
@@ -208,6 +209,8 @@ class Attempt:
             except UpstreamError:
                 body = b""  # too long or cut short: the status stands all the same
             error = self.target.upstream.dialect.error(reply.status, reply.headers, body)
+            if error.param == "messages" and isinstance(self._call.request, CompletionRequest):
+                error.param = "prompt"  # a dialect is not told what its upstream was asked
         self.verdict = judge_status(
             reply.status, reply.headers, error, time(), guessed_model=self.target.guessed
         )
