@@ -62,8 +62,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_exact", "_feed", "_head", "_head_only", "_head_ticks", "_home", "_interims", "_keep_alive",
-        "_parser", "_phase", "_pieces", "_plain", "_reply", "_sending", "_stopped", "_unsent_bytes", "_waiter",
-        "keep_alive_ms", "loop", "on_body", "quiet_ticks", "reused", "transport",
+        "_parser", "_phase", "_pieces", "_plain", "_reply", "_sending", "_stopped", "_unsent_bytes",
+        "_waiter", "keep_alive_ms", "loop", "on_body", "quiet_ticks", "reused", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
