@@ -1,6 +1,7 @@
 """`python -m bench [MEASURE ...]`: runs measures, prints them, keeps them in .bench/results.json."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -37,6 +38,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="how often A B A B ... goes round (default 7)")
     parser.add_argument("--seconds", type=float, default=3, help="how long one turn lasts (default 3)")
     parser.add_argument("--realtime", action="store_true", help="before all others on a busy machine (root)")
+    parser.add_argument(
+        "--awake", action="store_true", help="the load side never sleeps (see docs/benchmarks.md, Waking)"
+    )
     parser.add_argument("--model", type=Path, default=starter.MODEL, help="GGUF for the starter measure")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
     return parser.parse_args()
@@ -55,6 +59,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.realtime:
         machine.take_precedence()
+    if chosen.awake:
+        os.environ["BENCH_AWAKE"] = "1"
     plan = Plan(chosen.rounds, chosen.seconds)
     with machine.only_one():
         rows = measured(wanted, contestants, plan, chosen.model)

@@ -6,6 +6,7 @@
  * sends again as soon as its reply has ended. With RATE requests are due on a fixed schedule, and latency
  * counts from when a request was due, so that a stall is seen by all who would have come meanwhile.
  * A reply counts if its status is 200, it is whole, and (event streams) it ends with [DONE].
+ * With BENCH_AWAKE in the environment it asks for news without end and never sleeps: see docs/benchmarks.md.
  * Says "measuring" when the warm-up is over; one line of JSON is the result. Connections stay open until
  * standard input ends, so that what closing them costs can be kept out of a measure. */
 #define _GNU_SOURCE
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -279,6 +281,7 @@ int main(int argc, char **argv) {
     for (int i = count - 1; i >= 0; i--) next_request(&conns[i], begin);
     struct epoll_event events[512];
     bool announced = false;
+    bool awake = getenv("BENCH_AWAKE") != NULL;
     for (int64_t now = begin; now < stop_at; now = now_ns()) {
         struct timespec wait = {.tv_nsec = 20000000};
         if (!announced && now >= measure_from) {
@@ -291,7 +294,9 @@ int main(int argc, char **argv) {
             int64_t until = due - now_ns();
             wait.tv_nsec = until < 0 ? 0 : until < 20000000 ? until : 20000000;
         }
+        if (awake) wait.tv_nsec = 0;
         int n = epoll_pwait2(poller, events, 512, &wait, NULL);
+        if (awake && !n) sched_yield();
         for (int i = 0; i < n; i++) {
             Conn *c = &conns[events[i].data.u32];
             if (events[i].events & EPOLLOUT) {

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -392,8 +393,10 @@ int main(int argc, char **argv) {
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &e);
     printf("ready\n");
     fflush(stdout);
+    bool awake = getenv("BENCH_AWAKE") != NULL;    /* as in load.c */
     for (int64_t next = 0;;) {
-        int n = epoll_wait(poller, events, 256, paced_count ? 1 : 1000);
+        int n = epoll_wait(poller, events, 256, awake ? 0 : paced_count ? 1 : 1000);
+        if (awake && !n) sched_yield();
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
             if (fd == listener) {
