@@ -32,6 +32,9 @@ class Nothing:
     async def balance(self, team_id: str) -> int:
         return 0
 
+    async def credited(self, team_id: str) -> int:
+        return 0
+
 
 def shared(url: str, prefix: str, lease_ms: int = 600) -> RedisCounters:
     """Counters as every process of the crowd has them."""

@@ -55,6 +55,10 @@ class Spending(Protocol):
         """The sum of a team's credits and debits in nano-dollars, as complete as `spent`."""
         ...
 
+    async def credited(self, team_id: str) -> int:
+        """The same without what was used: what has been paid in and out by hand."""
+        ...
+
 
 class Crossing(msgspec.Struct, frozen=True):
     """A part of a budget has been spent that the operator wants to be told of."""

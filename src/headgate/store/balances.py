@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headgate.core.errors import RecordRefused
+from headgate.store.changes import BALANCES, raise_version
 from headgate.store.page import Page, page_of
 from headgate.store.records import Posting, PostingKind
 from headgate.store.schema_accounts import postings, teams
@@ -20,6 +21,14 @@ def balance(connection: Connection, team_id: str) -> int:
     """The sum of a team's postings in nano-dollars, as far as the journal was carried."""
     total = select(func.coalesce(func.sum(postings.c.amount_nanodollars), 0)).where(
         postings.c.team_id == team_id
+    )
+    return int(connection.execute(total).scalar_one())
+
+
+def credited(connection: Connection, team_id: str) -> int:
+    """The same without what was used."""
+    total = select(func.coalesce(func.sum(postings.c.amount_nanodollars), 0)).where(
+        (postings.c.team_id == team_id) & (postings.c.kind != "usage")
     )
     return int(connection.execute(total).scalar_one())
 
@@ -51,6 +60,7 @@ def post(
         "actor": actor,
         "reference": reference,
     }
+    raise_version(connection, BALANCES)
     number = connection.execute(insert(postings).values(values).returning(postings.c.id)).scalar_one()
     return Posting(id=number, **values)  # type: ignore[arg-type]  # the columns are the fields
 

@@ -17,6 +17,8 @@ CATALOG = "catalog"
 """Upstreams, models and aliases."""
 PRICES = "prices"
 SETTINGS = "settings"
+BALANCES = "balances"
+"""What was paid into and out of them by hand."""
 WEBHOOKS = "webhooks"
 """Webhooks and what is to be delivered to them."""
 

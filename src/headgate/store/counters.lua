@@ -239,10 +239,10 @@ local function spend()
   return enough .. ' ' .. book(7, ARGV[5], ARGV[5])
 end
 
--- ARGV: 3 spent before, 4 limit of a balance, 5 lifetime in milliseconds or 0. KEYS: the fund
+-- ARGV: 3 spent before, 4 limit of a balance, 5 lifetime in milliseconds or 0, 6 paid in by hand. KEYS: the fund
 local function seed()
   if redis.call('HSETNX', KEYS[FIRST], 'u', ARGV[3]) == 1 then
-    redis.call('HSET', KEYS[FIRST], 's', ARGV[3], 'l', ARGV[4])
+    redis.call('HSET', KEYS[FIRST], 's', ARGV[3], 'l', ARGV[4], 'c', ARGV[6])
     if ARGV[5] ~= '0' then
       redis.call('PEXPIRE', KEYS[FIRST], ARGV[5])
     end
@@ -251,10 +251,16 @@ local function seed()
   return '0'
 end
 
--- ARGV: 3 money. KEYS: the balance
+-- ARGV: 3 all that was paid in by hand. KEYS: the balance
 local function credit()
-  if redis.call('EXISTS', KEYS[FIRST]) == 1 then
+  local known = redis.call('HGET', KEYS[FIRST], 'c')
+  if known and known ~= ARGV[3] then
     redis.call('HINCRBY', KEYS[FIRST], 'l', ARGV[3])
+    if known ~= '0' then
+      local back = string.sub(known, 1, 1) == '-' and string.sub(known, 2) or '-' .. known
+      redis.call('HINCRBY', KEYS[FIRST], 'l', back)
+    end
+    redis.call('HSET', KEYS[FIRST], 'c', ARGV[3])
   end
   return ''
 end

@@ -47,11 +47,13 @@ class PlaceCounter:
 class FundCounter:
     """What has been spent of a budget in its present period, or is left of a balance."""
 
-    __slots__ = ("end_ms", "limit", "meter", "seeding", "spent", "start_ms", "told", "used")
+    __slots__ = ("credited", "end_ms", "limit", "meter", "seeding", "spent", "start_ms", "told", "used")
 
     def __init__(self, meter: Fund) -> None:
         self.meter = meter
         self.limit = meter.budget.amount_nanodollars if meter.budget is not None else 0
+        self.credited = 0
+        """What had been paid in by hand when that was last looked at; of a balance."""
         self.start_ms = self.end_ms = 0
         self.used = 0
         """Spent and reserved."""
@@ -100,16 +102,12 @@ class MemoryCounters:
                 counter.pay(at_clock_ms)
                 counter.take(1 if meter.of == "requests" else tokens)
 
-    def credit(self, fund_id: str, amount_nanodollars: int) -> None:
-        """Adds to a balance that is counted here; the ledger has the entry already."""
-        fund = self._funds.get(fund_id)
-        if fund is not None and fund.end_ms:
-            fund.limit += amount_nanodollars
-
-    def forget(self, fund_id: str) -> None:
-        """Lets the next request ask the ledger anew: after entries that did not come through here."""
-        self._funds.pop(fund_id, None)
-        self.sweeps += 1
+    async def refresh_balances(self) -> None:
+        """Takes over what was paid in and out by hand; raises StoreError."""
+        for fund in [fund for fund in self._funds.values() if fund.meter.budget is None and fund.end_ms]:
+            credited = await self._spending.credited(team_of(fund.meter))
+            fund.limit += credited - fund.credited
+            fund.credited = credited
 
     @property
     def reserved(self) -> int:
@@ -178,8 +176,8 @@ class MemoryCounters:
     async def _seed(self, fund: FundCounter) -> None:
         meter = fund.meter
         if meter.budget is None:
-            balance = await self._spending.balance(meter.account.partition(":")[2])
-            fund.limit, fund.end_ms = balance, FOREVER_MS
+            fund.limit, fund.credited = await read_balance(self._spending, meter)
+            fund.end_ms = FOREVER_MS
             return
         start_ms, end_ms = bounds(meter.budget.period, self.zone, self.wall_ms())
         spent = await self._spending.spent(meter.account, start_ms)
@@ -341,3 +339,17 @@ def _covers(counters: MemoryCounters, fund: FundCounter, amount: int) -> bool:
 
 def _tighter(one: Standing | None, other: Standing) -> Standing:
     return other if one is None or other.remaining < one.remaining else one
+
+
+def team_of(meter: Fund) -> str:
+    """The id of the team whose balance it is."""
+    return meter.account.partition(":")[2]
+
+
+async def read_balance(spending: Spending, meter: Fund) -> tuple[int, int]:
+    """A balance, and what of it was paid in by hand: both of one moment. Raises StoreError."""
+    while True:
+        before = await spending.credited(team_of(meter))
+        balance = await spending.balance(team_of(meter))
+        if await spending.credited(team_of(meter)) == before:
+            return balance, before

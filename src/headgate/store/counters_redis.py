@@ -21,6 +21,7 @@ from headgate.core.accounting import Crossing, Hold, Spending
 from headgate.core.errors import Overloaded
 from headgate.core.limit import Fund, Meter
 from headgate.core.resp import ErrorReply, Reply, arguments, command
+from headgate.store.counters import team_of
 from headgate.store.counters_redis_hold import LOOSE, Answer, RedisBound, RedisHold
 from headgate.store.redis import Redis, RedisAway, RedisPlace
 
@@ -69,6 +70,8 @@ class RedisCounters:
         self.when_away = options.when_away
         self.on_crossing = on_crossing
         self.spending = spending
+        self.balances: dict[str, Fund] = {}
+        """Balances that were asked for since the start."""
         self.met: set[bytes] = set()
         """Funds whose thresholds were looked at since the start."""
         self._process = secrets.token_hex(8)
@@ -103,13 +106,11 @@ class RedisCounters:
         """The counters of these meters."""
         return RedisBound(self, meters)
 
-    async def credit(self, fund_id: str, amount_nanodollars: int) -> None:
-        """Adds to a balance; the ledger has the entry already. Raises RedisAway."""
-        await self.ask(self.keys([self.fund_key(fund_id, 0)]), [b"credit", b"%d" % amount_nanodollars])
-
-    async def forget(self, fund_id: str, start_ms: int = 0) -> None:
-        """Lets the next request ask the ledger anew. Raises RedisAway."""
-        await self._redis.call(command(2, arguments([b"DEL", self.fund_key(fund_id, start_ms)])))
+    async def refresh_balances(self) -> None:
+        """Takes over what was paid in and out by hand; raises StoreError, and RedisAway."""
+        for meter in list(self.balances.values()):
+            credited = await self.spending.credited(team_of(meter))
+            await self.ask(self.keys([self.fund_key(meter.id, 0)]), [b"credit", b"%d" % credited])
 
     @property
     def unconfirmed(self) -> int:

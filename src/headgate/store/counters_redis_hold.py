@@ -16,6 +16,7 @@ from headgate.core.calendar import FOREVER_MS, bounds
 from headgate.core.exceeded import NEVER, Refusal, exceeded
 from headgate.core.limit import Fund, Meter, Places, Rate, Size
 from headgate.core.resp import Reply, arguments
+from headgate.store.counters import read_balance
 from headgate.store.redis import RedisAway
 
 if TYPE_CHECKING:
@@ -141,23 +142,25 @@ class _Made(msgspec.Struct, eq=False):
         for index, meter, start_ms, end_ms in self.funds:
             if index not in indexes:
                 continue
-            spent = limit = lifetime_ms = 0
+            spent = limit = credited = lifetime_ms = 0
             if meter.budget is None:
-                limit = await counters.spending.balance(meter.account.partition(":")[2])
+                limit, credited = await read_balance(counters.spending, meter)
             else:
                 spent = await counters.spending.spent(meter.account, start_ms)
                 if end_ms != FOREVER_MS:
                     lifetime_ms = end_ms - counters.wall_ms() + KEEP_PERIOD_MS
             await counters.ask(
                 counters.keys([self.keys[index]]),
-                [b"seed", b"%d" % spent, b"%d" % limit, b"%d" % lifetime_ms],
+                [b"seed", b"%d" % spent, b"%d" % limit, b"%d" % lifetime_ms, b"%d" % credited],
             )
 
     def meet(self, counters: RedisCounters) -> None:
         """Looks once at the thresholds that were passed before: whoever passed them may have died then."""
         for index, meter, start_ms, _ in self.funds:
             key = self.keys[index]
-            if meter.budget is not None and key not in counters.met:
+            if meter.budget is None:
+                counters.balances[meter.id] = meter
+            elif key not in counters.met:
                 counters.met.add(key)
                 counters.later(counters.look(key, meter, start_ms))
 

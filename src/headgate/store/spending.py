@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from headgate.store.balances import balance
+from headgate.store.balances import balance, credited
 from headgate.store.calendar import HOUR_MS, Calendar
 from headgate.store.database import Database
 from headgate.store.follow import Ended, Follower, Position
@@ -41,6 +41,10 @@ class Spending:
     async def balance(self, team_id: str) -> int:
         """The sum of a team's credits and debits; raises StoreError."""
         return await self._database.read(self._balance, team_id)
+
+    async def credited(self, team_id: str) -> int:
+        """What was paid in and out by hand; raises StoreError."""
+        return await self._database.read(credited, team_id)
 
     def _spent(self, connection: Connection, account: str, since_ms: int) -> int:
         of, _, subject = account.partition(":")
