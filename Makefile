@@ -20,7 +20,7 @@ DEV_EXTRAS := $(RUN_EXTRAS) bedrock vertex postgres redis parquet traces speech 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format bench fuzz faults starter lock clean
+.PHONY: help run test check format bench compare fuzz faults starter lock clean
 
 ifeq ($(UV),)
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -55,6 +55,9 @@ format: $(VENV)/.dev ## put the code in shape
 
 bench: $(VENV)/.dev ## speed and memory beside nginx and other gateways (needs nginx; docs/benchmarks.md)
 	$(PY) -m bench $(ARGS)
+
+compare: $(VENV)/.dev ## our Anthropic and Gemini bodies beside LiteLLM's (docs/dialects.md)
+	$(PY) -m bench.compare
 
 fuzz: $(VENV)/.dev ## 50,000 mutated requests against a real gate
 	$(PY) -m tests.fuzz $(ARGS)
