@@ -7,6 +7,7 @@ Knows neither the gate nor the faults.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from itertools import count
 
@@ -43,12 +44,21 @@ def read(request: bytes) -> Asked:
     return Asked(fault, int(number), bool(body.get("stream")))
 
 
-class Answer:
-    """One reply's words, which say where they belong."""
+def begun(request: bytes) -> str:
+    """The beginning of an answer that is to be gone on with; empty where there is none."""
+    last = json.loads(request.partition(b"\r\n\r\n")[2])["messages"][-1]
+    return str(last["content"]) if last["role"] == "assistant" else ""
 
-    def __init__(self, name: str) -> None:
-        self.reply = f"{name}.{next(_replies)}"
-        self.words = [f"{self.reply}/{place} " for place in range(WORDS)]
+
+class Answer:
+    """One reply's words, which say where they belong; or the rest of another's, as if it were its own."""
+
+    def __init__(self, name: str, begun: str = "") -> None:
+        self.reply = begun.partition("/")[0] or f"{name}.{next(_replies)}"
+        text = "".join(f"{self.reply}/{place} " for place in range(WORDS))
+        assert text.startswith(begun), f"not a beginning of this: {begun!r}"
+        # A model goes on exactly where the beginning ends, which may be before a space.
+        self.words = re.findall(r" ?\S+ | $", text[len(begun) :])
 
     def whole(self) -> bytes:
         """As a JSON body."""

@@ -18,7 +18,7 @@ import h11
 
 from tests.faults.asked import Asked
 from tests.faults.judge import ended
-from tests.faults.table import ANSWERED, BY_NAME, FAULTS, MIX, Fault, model_of
+from tests.faults.table import ANSWERED, BY_NAME, CUT, FAULTS, MIX, Fault, model_of, unbroken_model_of
 from tests.faults.upstreams import GOOD, Upstreams, upstreams
 from tests.gates import RunningGate, open_gate
 from tests.gateway.house import Client
@@ -26,8 +26,8 @@ from tests.gateway.house import Client
 ATTEMPTS = 4
 """Most tries for one request (`routing.attempts`)."""
 STEP_MS = 2_000
-"""Every limit on one step of an upstream: connecting, its head, a token. All upstreams share a process with all
-clients here, and must not seem slow when that has a lot to do."""
+"""Every limit on one step of an upstream: connecting, its head, a token. All upstreams share a process with
+all clients here, and must not seem slow when that has a lot to do."""
 TOTAL_MS = 9_000
 """The whole of a request: four tries that are slow, and a little."""
 HUNG_S = TOTAL_MS / 1000 + 10
@@ -105,9 +105,12 @@ def configuration(made: Upstreams) -> str:
             f"first_byte_timeout_ms = {STEP_MS}",
             f"idle_timeout_ms = {STEP_MS}",
         ]
+        lines += ['quirks = { prefill = "plain" }'] if name in GOOD else []
         lines += [f'ca_file = "{made.authority}"'] if tls else []
     for fault in FAULTS:
         lines += _model(model_of(fault), slug(fault.place), tier=2)
+        if CUT in fault.stream:
+            lines += [*_model(unbroken_model_of(fault), slug(fault.place), tier=2), "unbroken = true"]
     lines += _model(MIX, "plain", tier=1)
     return "\n".join(lines)
 
@@ -130,9 +133,12 @@ def requests(number: int, seed: int) -> list[tuple[str, Asked]]:
     for at in range(number):
         fault = FAULTS[at % len(FAULTS)]
         turn = at // len(FAULTS)
-        # One in four goes to the mix, where only what a script can do is met.
+        # One in four goes to the mix, where only what a script can do is met; of what is cut in mid-answer
+        # another one to where it is gone on with.
         mixed = fault.place == "plain" and turn % 4 == 3
-        made.append((MIX if mixed else model_of(fault), Asked(fault.name, at + 1, stream=turn % 2 == 0)))
+        goes_on = CUT in fault.stream and turn % 4 == 2
+        model = MIX if mixed else unbroken_model_of(fault) if goes_on else model_of(fault)
+        made.append((model, Asked(fault.name, at + 1, stream=turn % 2 == 0)))
     chance.shuffle(made)
     return made
 
@@ -215,11 +221,13 @@ class _Run:
 
 def _allowed(fault: Fault, model: str, asked: Asked) -> frozenset[str]:
     allowed = fault.stream if asked.stream else fault.whole
+    if model == unbroken_model_of(fault):
+        return frozenset({ANSWERED})
     return allowed | {ANSWERED} if model == MIX else allowed
 
 
 def resident_bytes(process: int) -> int:
-    """Memory of a process that is in use now and its own: the journal's file is mapped, and is the kernel's."""
+    """Memory of a process that is its own: the journal's file is mapped, and is the kernel's."""
     status = Path(f"/proc/{process}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("RssAnon:")]
     return int(line.split()[1]) * 1024

@@ -108,5 +108,10 @@ def model_of(fault: Fault) -> str:
     return "meets-" + fault.name.replace(" ", "-").replace(",", "")
 
 
+def unbroken_model_of(fault: Fault) -> str:
+    """The same, where another target goes on with an answer that was begun."""
+    return "goes-on-" + model_of(fault)
+
+
 MIX = "mix"
 """A model with three targets of one rank, the first of which meets whatever a request asks for."""

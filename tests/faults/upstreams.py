@@ -15,7 +15,7 @@ import trustme
 from tests.backends.certificates import Authority
 from tests.backends.scripted import Line, Script, Upstream, scripted
 from tests.conftest import unused_port
-from tests.faults.asked import JSON_HEAD, LAST, STREAM_HEAD, Answer, chunk, read, with_length
+from tests.faults.asked import JSON_HEAD, LAST, STREAM_HEAD, Answer, begun, chunk, read, with_length
 from tests.faults.misbehave import HangUp, answer
 from tests.faults.table import BY_NAME
 
@@ -64,9 +64,10 @@ async def upstreams(folder: Path) -> AsyncIterator[Upstreams]:
 def _well(made: Upstreams, name: str) -> Script:
     async def script(line: Line) -> None:
         while True:
-            asked = read(await line.request())
+            request = await line.request()
+            asked = read(request)
             made.tries[asked.number] += 1
-            said = Answer(name)
+            said = Answer(name, begun(request))
             if asked.stream:
                 await line.send(STREAM_HEAD, *map(chunk, said.events()), LAST)
             else:
