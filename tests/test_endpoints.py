@@ -24,6 +24,9 @@ def test_the_rows_are_those_of_the_reference() -> None:
         ("POST", "/v1/messages"),
         ("POST", "/v1/moderations"),
         ("POST", "/v1/rerank"),
+        ("POST", "/v1/images/generations"),
+        ("POST", "/v1/images/edits"),
+        ("POST", "/v1/images/variations"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{id}"),
     ]

@@ -23,15 +23,18 @@ from headgate.core.errors import HeadgateError, SettingsError, StoreError
 from headgate.core.observer import Reading, TargetReading
 from headgate.core.settings import Server as ServerSettings
 from headgate.core.settings import Settings
+from headgate.desk import Desk
 from headgate.edge.asgi import bridge
 from headgate.edge.route import Route, Routes
 from headgate.edge.server import Server
 from headgate.endpoints import ENDPOINTS, MODELS_LIST, MODELS_RETRIEVE
 from headgate.fleet import Fleet
+from headgate.gallery import Gallery
 from headgate.gateway.list import list_models, retrieve_model
 from headgate.gateway.pipeline import Gate
 from headgate.gateway.route import Models
 from headgate.gateway.stream import Pace
+from headgate.media.host import PATH as LINKS
 from headgate.store.books import Books
 from headgate.store.folder import DataFolder
 from headgate.store.journal import FileJournal
@@ -85,6 +88,7 @@ def serve(
             _report(journal)
             keys = KeyTable()
             master = MasterKey(folder.path, keys)
+            gallery = Gallery(settings.media, folder.path)
             books = Books.open(folder.path, database_url, keys, settings.ledger)
 
             def listening(port: int) -> None:
@@ -92,7 +96,7 @@ def serve(
                 announce(Announcement(port, master.load(master_key)))
 
             try:
-                application = Application(settings, keys, master, journal, books, reload)
+                application = Application(settings, keys, master, journal, books, gallery, reload)
                 _spare_the_collector()
                 uvloop.run(application.run(listening))
             finally:
@@ -111,9 +115,11 @@ class Application:
         master: MasterKey,
         journal: FileJournal,
         books: Books,
+        gallery: Gallery,
         reload: Callable[[], Settings],
     ) -> None:
         self._books = books
+        self._gallery = gallery
         self._settings = settings
         self._keys = keys
         self._master = master
@@ -126,18 +132,24 @@ class Application:
         settings = self._settings
         self._telemetry = Telemetry(settings.log, settings.telemetry, _trace_names(settings))
         self._fleet = Fleet()
+        self._desk = Desk(settings, self._books)
         try:
             await self._books.start(self._journal.carried_below)
+            await self._desk.start()
             await self._serve(settings, listening)
         finally:
             await self._fleet.stop()
+            await self._desk.stop()
+            await self._gallery.stop()
             await self._books.stop()
             self._telemetry.stop()
 
     async def _serve(self, settings: Settings, listening: Callable[[int], None]) -> None:
         self._gate = Gate(self._keys, self._journal, self._fleet.arrange(settings), _pace(settings.server))
+        self._gate.reserve = self._desk.reserve
         self._fleet.on_change = self._take_models
         self._gate.observer = self._telemetry
+        self._gate.host, self._gate.bring = self._gallery.host, self._gallery.bring
         self._server = Server(Routes(self._routes()), settings.server)
         self._server.observer = self._telemetry
         stop = asyncio.Event()
@@ -146,6 +158,7 @@ class Application:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reconfigure)
         _, port = await self._listen(settings.server)
+        self._gallery.start(base_url(settings.server, port))
         refresher = asyncio.create_task(self._refresh_keys())
         try:
             listening(port)
@@ -163,6 +176,7 @@ class Application:
             MODELS_RETRIEVE.name: partial(retrieve_model, self._gate),
         }
         health = bridge(Health(self._unready))
+        links = bridge(self._gallery.links)
         collector = Collector(self._telemetry.counters, self._read)
         self._metrics = MetricsPage(collector, self._keys, public=self._settings.metrics.public)
         return [
@@ -172,6 +186,8 @@ class Application:
                 )
                 for row in ENDPOINTS
             ),
+            Route("GET", f"{LINKS}*", links),
+            Route("HEAD", f"{LINKS}*", links),
             Route("GET", "/healthz", health),
             Route("GET", "/readyz", health),
             Route("GET", "/metrics", bridge(self._metrics)),
@@ -233,6 +249,7 @@ class Application:
         try:
             settings = self._reload()
             check_traces(settings.telemetry)
+            self._gallery.configure(settings.media)
             self._gate.models = self._fleet.arrange(settings)
         except HeadgateError as error:
             log.error("configuration not changed: %s", error)
@@ -241,6 +258,7 @@ class Application:
         self._gate.pace = _pace(settings.server)
         self._server.configure(settings.server)
         self._books.configure(settings.ledger)
+        self._desk.configure(settings)
         self._telemetry.configure(settings.log, settings.telemetry, _trace_names(settings))
         self._metrics.public = settings.metrics.public
         self._settings = settings
@@ -254,6 +272,13 @@ class Application:
                     log.info("the operator's key was rotated")
             except StoreError as error:
                 log.error("%s", error)
+
+
+def base_url(settings: ServerSettings, port: int) -> str:
+    """How the gate is reached from this machine."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+    scheme = "https" if settings.tls_cert_file is not None else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

@@ -24,6 +24,7 @@ from headgate.core.ports import Dialect, Headers
 from headgate.core.settings import Engine as EngineSettings
 from headgate.core.settings import Identity, Settings
 from headgate.core.settings import Upstream as UpstreamSettings
+from headgate.dialects.drawing import Drawing
 from headgate.dialects.embedded import Embedded
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.llamacpp_completion import Beginnings
@@ -262,12 +263,13 @@ _SKILLS = {
     "embed": ("embeddings",),
     "speech": ("speech",),
     "transcribe": ("transcription", "translation"),
-    "image": ("images",),
 }
 """What engines that speak OpenAI's own format can do, in the words of the endpoint table."""
 
 
 def _spoken_by(settings: EngineSettings) -> Dialect:
+    if settings.kind == "image":
+        return Drawing()
     if settings.kind != "llamacpp":
         return Embedded(_SKILLS[settings.kind])
     assert settings.model is not None  # the settings were checked

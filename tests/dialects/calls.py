@@ -14,14 +14,22 @@ from headgate.endpoints import CHAT_COMPLETIONS, EMBEDDINGS
 
 
 def chat_call(body: dict[str, Any] | bytes, upstream_model: str = "m") -> Call:
-    """A checked chat request for the model `upstream_model`."""
+    """A checked chat request for the model `upstream_model`, its pictures at hand."""
     if isinstance(body, dict):
         body = {"model": "asked-for", "messages": [{"role": "user", "content": "hi"}], **body}
     data = body if isinstance(body, bytes) else msgspec.json.encode(body)
     request, fields = open_body(data, ChatRequest)
     options = request.stream_options
     wants_usage = options is not None and options.include_usage is True
-    return Call(CHAT_COMPLETIONS, request, fields, request.stream is True, wants_usage, upstream_model)
+    return Call(
+        CHAT_COMPLETIONS,
+        request,
+        fields,
+        request.stream is True,
+        wants_usage,
+        upstream_model,
+        pictures_at_hand=True,
+    )
 
 
 def embedding_call(body: dict[str, Any] | bytes, upstream_model: str = "m") -> Call:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.core.cut import WholeBodyNeeded
 from headgate.core.errors import ApiError, BadRequest, InvalidField, Overloaded, UpstreamFailed
+from headgate.core.seeing import PicturesWanted
 from headgate.dialects.llamacpp import LlamaCpp
 from headgate.dialects.llamacpp_reply import Opening, Reply
 from tests.dialects.calls import chat_call
@@ -486,6 +488,16 @@ def picture(url: str, **more: Any) -> Body:
 def test_a_picture_for_a_model_with_eyes() -> None:
     (written,) = conversation(picture(PIXEL, detail="low"), dialect=LlamaCpp(images=True))
     assert written["content"][1] == {"type": "image_url", "image_url": {"url": PIXEL}}
+
+
+@pytest.mark.parametrize(("abridged", "wish"), [(False, PicturesWanted), (True, WholeBodyNeeded)])
+def test_pictures_have_to_be_at_hand(abridged: bool, wish: type[Exception]) -> None:
+    call = chat_call({"messages": [picture(PIXEL)]})
+    call.pictures_at_hand, call.abridged = False, abridged
+    with pytest.raises(wish):
+        LlamaCpp(images=True).request(call)
+    with pytest.raises(InvalidField):
+        LlamaCpp().request(call)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ ENGINES = {
     "embed": HOSTED,
     "speech": HOSTED,
     "transcribe": HOSTED,
+    "image": HOSTED,
 }
 """Engines by name, and the module whose `main(arguments)` runs each and returns its exit code."""
 

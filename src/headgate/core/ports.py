@@ -29,6 +29,15 @@ Headers = Sequence[tuple[bytes, bytes]]
 # --- dialects -------------------------------------------------------------------------------------
 
 
+Host = Callable[[str, str], str]
+"""Keeps a picture, given its media type and base64, and returns the URL under which it can be had. It must
+not block."""
+
+Bring = Callable[[str, str, str | None], Awaitable[str]]
+"""Brings a picture, given its URL, the field that it stands in and the `detail` that it is looked at in: a
+data URI of a format that every engine reads. Raises InvalidField."""
+
+
 class Call(msgspec.Struct):
     """A checked request on its way out. Do not keep it: `fields` point into the request's buffer."""
 
@@ -51,9 +60,12 @@ class Call(msgspec.Struct):
     """The exchange's own, for replies of upstreams that give none an id; empty outside of an exchange."""
     headers: Headers = ()
     """Those of the client's headers that belong to the endpoint's format (`Endpoint.forwards`)."""
-    host: Callable[[str, str], str] | None = None
+    host: Host | None = None
     """Keeps a picture that a reply draws, given its media type and base64, and returns the URL under which
     it can be had; it must not block. Without it pictures come as data URLs."""
+    pictures_at_hand: bool = False
+    """Every picture in it has been looked at, and is a data URI. A dialect that needs them so, and finds them
+    otherwise, raises `core.seeing.PicturesWanted`."""
     model: str = ""
     """The model's name as the client gave it."""
     body_bytes: int = 0

@@ -15,6 +15,9 @@ from headgate.core.quirks import Quirks
 from headgate.core.secret import MaybeSecret, Secret
 from headgate.core.settings_kinds import HOUR_MS, MINUTE_MS, Milliseconds, ModelName, Name
 from headgate.core.settings_ledger import LedgerSettings
+from headgate.core.settings_limits import LimitSettings
+from headgate.core.settings_media import Media
+from headgate.core.settings_prices import PriceSettings
 from headgate.core.settings_routing import Health, Model, ModelTarget, NamedModel, Routing, target_of
 from headgate.core.settings_telemetry import Log, Metrics, Telemetry
 
@@ -220,9 +223,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     server: Server = Server()
     journal: JournalSettings = JournalSettings()
     ledger: LedgerSettings = LedgerSettings()
+    limits: LimitSettings = LimitSettings()
+    prices: tuple[PriceSettings, ...] = msgspec.field(name="price", default=())
+    """`[[price]]`: of several that fit equally well the last one counts."""
     log: Log = Log()
     metrics: Metrics = Metrics()
     telemetry: Telemetry = Telemetry()
+    media: Media = Media()
     starter: Starter = Starter()
     upstreams: tuple[Upstream, ...] = msgspec.field(name="upstream", default=())
     """`[[upstream]]`, in the order of the file."""

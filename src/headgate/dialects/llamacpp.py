@@ -15,9 +15,11 @@ import msgspec
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
 from headgate.core.completion import CompletionRequest
+from headgate.core.cut import WholeBodyNeeded
 from headgate.core.embedding import EmbeddingRequest
 from headgate.core.errors import ApiError, BadRequest, InvalidField, Overloaded, UpstreamFailed
 from headgate.core.ports import Call, Headers, Outgoing, Translator
+from headgate.core.seeing import PicturesWanted, has_pictures
 from headgate.dialects.call_grammar import call_grammar
 from headgate.dialects.call_text import FreeCalls, GrammarCalls
 from headgate.dialects.embedded import wrong_endpoint
@@ -75,6 +77,9 @@ class LlamaCpp:
         if not isinstance(request, ChatRequest):
             raise wrong_endpoint(call)
         _refuse_what_needs_more(request)
+        if self._images and not call.pictures_at_hand and has_pictures(request):
+            # Only PNG and JPEG are read there; a URL would be fetched, from wherever this machine can reach.
+            raise WholeBodyNeeded if call.abridged else PicturesWanted
         budget = Budget()
         offer = read_offer(call, request, budget)
         body: dict[str, Any] = {name: call.fields[name] for name in PASSED if name in call.fields}

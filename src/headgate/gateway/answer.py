@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from headgate.core.errors import ApiError, BadRequest, QueueFull, UpstreamFailed
-from headgate.core.ports import Call, Exchange, Framing, Outcome, Outgoing, Reply
+from headgate.core.errors import ApiError, BadRequest, InvalidField, QueueFull, UpstreamFailed
+from headgate.core.ports import Bring, Call, Exchange, Framing, Outcome, Outgoing, Reply
+from headgate.core.seeing import PicturesWanted
 from headgate.core.tap import StreamTap, partial_usage
 from headgate.core.tap_events import EventTap
 from headgate.gateway.attempt import Attempt
@@ -17,8 +18,9 @@ from headgate.gateway.learn import learn
 from headgate.gateway.places import rise, sit
 from headgate.gateway.pulse import Pulse
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
+from headgate.gateway.see import see
 from headgate.gateway.stream import Pace, Stream, at_first_word
-from headgate.gateway.translate import translate
+from headgate.gateway.translate import make_whole, translate
 from headgate.gateway.within import within
 
 SERVER_SENT_EVENTS = b"text/event-stream"
@@ -32,6 +34,8 @@ class Answering:
 
     def __init__(self, pace: Pace, clock: Callable[[], float]) -> None:
         self.pace = pace
+        self.bring: Bring = refuse_pictures
+        """Brings pictures to upstreams that take them inline only."""
         self._pulse = Pulse(PULSE_STEP_MS)
         self._clock = clock
 
@@ -74,13 +78,13 @@ class Answering:
         exchange, call = errand.exchange, errand.call
         if leg is not None and leg.wait_ms:
             await asyncio.sleep(leg.wait_ms / 1000)
-        outgoing = say(errand, call, attempt)
+        outgoing = await self._say(errand, call, attempt)
         reply = await attempt.send(outgoing)
         if attempt.claim is not None:
             attempt.claim()
         translator = outgoing.translator
         if call.endpoint.uploads or call.endpoint.binary:
-            await forward(exchange, attempt, reply, call, self._clock())
+            await forward(exchange, attempt, reply, translator, call, self._clock())
         elif reply.complete and not attempt.durable:
             relay_at_hand(exchange, attempt, reply, translator, call.body_bytes, self._clock())
         else:
@@ -101,7 +105,7 @@ class Answering:
         try:
             if leg is not None and leg.wait_ms:
                 await asyncio.sleep(leg.wait_ms / 1000)
-            outgoing = say(errand, call, attempt)
+            outgoing = await self._say(errand, call, attempt)
             if attempt.claim is not None:
                 stream.before = at_first_word(attempt.claim, stream.before)
             if rules.first_token_timeout_ms is None:
@@ -118,6 +122,21 @@ class Answering:
             raise
         finally:
             self._pulse.discard(stream)
+
+    async def _say(self, errand: Errand, call: Call, attempt: Attempt) -> Outgoing:
+        try:
+            return say(errand, call, attempt)
+        except PicturesWanted:
+            make_whole(call, errand.cut)
+            await see(call, self.bring)
+            return say(errand, call, attempt)
+
+
+async def refuse_pictures(url: str, field: str, detail: str | None) -> str:
+    """What stands for whoever brings pictures, where there is nobody."""
+    raise InvalidField(
+        f"Invalid '{field}': this server reads no pictures.", param=field, code="invalid_value"
+    )
 
 
 def say(errand: Errand, call: Call, attempt: Attempt) -> Outgoing:

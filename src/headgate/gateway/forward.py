@@ -9,7 +9,7 @@ import msgspec
 
 from headgate.core.errors import UpstreamError, UpstreamFailed
 from headgate.core.estimate import estimate_prompt_tokens
-from headgate.core.ports import Call, Exchange, Outcome, Reply
+from headgate.core.ports import Call, Exchange, Outcome, Reply, Translator
 from headgate.core.speech import SpeechRequest
 from headgate.core.tap import whole_usage
 from headgate.core.usage import UNKNOWN_USAGE, Source, Usage
@@ -25,7 +25,14 @@ def passed_on(reply: Reply) -> bytes:
     return b"".join([b"%b: %b\r\n" % line for line in reply.headers if line[0].startswith(OURS)])
 
 
-async def forward(exchange: Exchange, attempt: Attempt, reply: Reply, call: Call, now_s: float) -> None:
+async def forward(
+    exchange: Exchange,
+    attempt: Attempt,
+    reply: Reply,
+    translator: Translator | None,
+    call: Call,
+    now_s: float,
+) -> None:
     """Passes the reply on, and settles the attempt before its last byte leaves; raises ApiError."""
     body_bytes = call.body_bytes
     refuse_packed(reply)
@@ -36,6 +43,8 @@ async def forward(exchange: Exchange, attempt: Attempt, reply: Reply, call: Call
     try:
         if kind.lower().startswith(b"application/json"):
             body = await _whole(reply)
+            if translator is not None:
+                body = translator.whole(body)
             usage = whole_usage(body, body_bytes)
         else:
             flow = _Flow(exchange, reply, headers)

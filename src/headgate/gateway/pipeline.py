@@ -10,7 +10,7 @@ from functools import partial
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError
 from headgate.core.observer import Observer
-from headgate.core.ports import Exchange, Journal, Keys, Principal
+from headgate.core.ports import Bring, Exchange, Host, Journal, Keys, Principal
 from headgate.gateway.admit import admit
 from headgate.gateway.answer import Answering
 from headgate.gateway.attempt import Attempt
@@ -42,6 +42,8 @@ class Gate:
         """What limits, budgets and prices say; nothing is limited until somebody puts another here."""
         self.observer: Observer | None = None
         """Told of every request; without one, nobody sees any."""
+        self.host: Host | None = None
+        """Keeps what models draw; without it, pictures come as data URLs."""
         self._journal = journal
         self._clock = asyncio.get_running_loop().time
         self._answering = Answering(pace, self._clock)
@@ -54,6 +56,15 @@ class Gate:
     @pace.setter
     def pace(self, pace: Pace) -> None:
         self._answering.pace = pace
+
+    @property
+    def bring(self) -> Bring:
+        """Brings pictures to upstreams that take them inline only."""
+        return self._answering.bring
+
+    @bring.setter
+    def bring(self, bring: Bring) -> None:
+        self._answering.bring = bring
 
     def handler(self, endpoint: Endpoint) -> Callable[[Exchange], Awaitable[None]]:
         """The handler of one endpoint that names a model."""
@@ -79,6 +90,7 @@ class Gate:
             del body  # the reply may take minutes
             if endpoint.forwards:
                 call.headers = forwarded(exchange, endpoint)
+            call.host = self.host
             plan = plan_for(self.models, call.model)
             authorize_model(principal, call.model)
             bill = await self.reserve.begin(principal, call, plan.targets)
@@ -112,7 +124,11 @@ class Gate:
     async def _upload(
         self, exchange: Exchange, endpoint: Endpoint, principal: Principal, spool: Spool
     ) -> None:
-        call, fill = await carry_form(exchange, endpoint, spool)
+        if is_json(exchange):
+            call, fill = admit(endpoint, await exchange.body(), exchange.request_id), None
+        else:
+            call, fill = await carry_form(exchange, endpoint, spool)
+        call.host = self.host
         plan = plan_for(self.models, call.model)
         authorize_model(principal, call.model)
         bill = await self.reserve.begin(principal, call, plan.targets)
@@ -178,3 +194,8 @@ class Gate:
         assert plan.rules.hedge_after_ms is not None
         race = Race(errand.exchange, partial(self._answering.answer, errand))
         return await race.run(attempt, plan.rules.hedge_after_ms, second)
+
+
+def is_json(exchange: Exchange) -> bool:
+    """Whether what could be a form is JSON."""
+    return (exchange.header(b"content-type") or b"").lower().startswith(b"application/json")

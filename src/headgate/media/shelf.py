@@ -6,6 +6,8 @@ the right to read it. Must not know who serves it.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,6 +20,8 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from headgate.core.errors import SettingsError, StoreError
 
+log = logging.getLogger(__name__)
+
 SECRET_BYTES = 32
 """As many as a key has: a name is one, for a single picture."""
 
@@ -25,6 +29,9 @@ DAY_S = 86_400
 
 PIECE_BYTES = 262_144
 """Read and sent at once: what a client who does not read keeps in memory."""
+
+FRESH_BYTES = 268_435_456
+"""Placed and not stored yet, at most: some hundred pictures."""
 
 KINDS = {
     "png": "image/png",
@@ -61,20 +68,55 @@ class Shelf:
         self, store: ObjectStore, *, keep_s: int, limit_bytes: int, clock: Callable[[], float]
     ) -> None:
         self._store = store
+        self._fresh: dict[str, bytes] = {}
+        """What was placed and is still on its way into the store, by name."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._keep_s = keep_s
         self._limit_bytes = limit_bytes
         self._clock = clock
 
     async def put(self, data: bytes, ending: str) -> str:
         """Keeps something and returns its name; `ending` is one of KINDS. Raises StoreError."""
-        assert ending in KINDS, ending
-        expires_s = int(self._clock()) + self._keep_s
-        name = f"{expires_s:010d}-{token_urlsafe(SECRET_BYTES)}.{ending}"
+        name = self._new_name(ending)
+        await self._write(name, data)
+        return name
+
+    def place(self, data: bytes, ending: str) -> str:
+        """The same without waiting: what it stands for can be read here from now on, and elsewhere soon.
+
+        Raises StoreError when the store is too slow for what is placed.
+        """
+        if sum(map(len, self._fresh.values())) + len(data) > FRESH_BYTES:
+            raise StoreError("media could not be kept: the store does not keep up")
+        name = self._new_name(ending)
+        self._fresh[name] = data
+        task = asyncio.get_running_loop().create_task(self._settle(name, data))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return name
+
+    async def settled(self) -> None:
+        """Returns when all that was placed before is in the store, or could not be put there."""
+        if self._tasks:
+            await asyncio.wait([*self._tasks])
+
+    async def _settle(self, name: str, data: bytes) -> None:
         try:
-            await obstore.put_async(self._store, _path(expires_s, name), data)
+            await self._write(name, data)
+        except StoreError as error:
+            log.error("%s", error)
+        finally:
+            del self._fresh[name]
+
+    def _new_name(self, ending: str) -> str:
+        assert ending in KINDS, ending
+        return f"{int(self._clock()) + self._keep_s:010d}-{token_urlsafe(SECRET_BYTES)}.{ending}"
+
+    async def _write(self, name: str, data: bytes) -> None:
+        try:
+            await obstore.put_async(self._store, _path(int(name[:10]), name), data)
         except (BaseError, OSError) as error:
             raise _failed("kept", error) from None
-        return name
 
     async def find(self, name: str) -> Kept | None:
         """What a name stands for; None when it is no name, has expired or is gone. Raises StoreError."""
@@ -84,6 +126,9 @@ class Shelf:
         expires_s = int(found["expires"])
         if expires_s <= self._clock():
             return None
+        fresh = self._fresh.get(name)
+        if fresh is not None:
+            return Kept(name, KINDS[found["kind"]], len(fresh), expires_s)
         try:
             entry = await obstore.head_async(self._store, _path(expires_s, name))
         except FileNotFoundError:
@@ -95,8 +140,13 @@ class Shelf:
     async def read(self, kept: Kept, start: int, end: int) -> AsyncIterator[bytes]:
         """Its bytes from `start` up to `end`, in pieces; raises StoreError."""
         path = _path(kept.expires_s, kept.name)
+        fresh = self._fresh.get(kept.name)
         while start < end:
             stop = min(end, start + PIECE_BYTES)
+            if fresh is not None:
+                yield fresh[start:stop]
+                start = stop
+                continue
             try:
                 piece = await obstore.get_range_async(self._store, path, start=start, end=stop)
             except (BaseError, OSError) as error:
