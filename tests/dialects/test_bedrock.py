@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
+from headgate.core.cut import WholeBodyNeeded
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError, InvalidField, NotFound, SettingsError, UpstreamFailed
+from headgate.core.seeing import PicturesWanted, spots
 from headgate.core.sse import DONE, event, events
 from headgate.dialects.bedrock import Bedrock
 from headgate.dialects.bedrock_frames import FRAME_BYTES, FrameSplitter
@@ -130,7 +132,7 @@ CALLED = message(role="assistant", tool_calls=[
         ({"messages": [{"role": "user", "content": " \n"}]}, "messages"),
         (message(role="narrator", content="x"), "messages[1].role"),
         (message(role="assistant", thinking_blocks=7), "messages"),
-        (picture("https://example.com/a.png"), "messages[1].content[0].image_url.url"),
+        (picture("http://example.com/a.png"), "messages[1].content[0].image_url.url"),
         (picture("data:image/tiff;base64,AA=="), "messages[1].content[0].image_url.url"),
         (picture("s3://bucket/a.tiff"), "messages[1].content[0].image_url.url"),
         (picture("file:///etc/passwd"), "messages[1].content[0].image_url.url"),
@@ -163,6 +165,30 @@ def test_what_cannot_be_said_is_refused_by_name(body: Json, param: str) -> None:
         error = refused(body, drop_unsupported=drop)
         assert isinstance(error, InvalidField)
         assert error.param == param
+
+
+def test_pictures_elsewhere_are_brought_first() -> None:
+    """Converse fetches nothing: the gate does, and asks again; what OpenAI does not know stays as it was."""
+    parts = [
+        {"type": "text", "text": "look", "cache_control": {"type": "ephemeral"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+    ]
+    call = chat_call(message(content=parts))
+    call.pictures_at_hand, call.abridged = False, True
+    with pytest.raises(WholeBodyNeeded):
+        Bedrock().request(call)
+    call.abridged = False
+    with pytest.raises(PicturesWanted):
+        Bedrock().request(call)
+    for spot in spots(call.request):
+        spot.put("data:image/png;base64,AAAA")
+    call.pictures_at_hand = True
+    sent_ = msgspec.json.decode(Bedrock().request(call).body, type=Json)
+    assert sent_["messages"][0]["content"][1:] == [
+        {"text": "look"},
+        {"cachePoint": {"type": "default"}},
+        {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
+    ]
 
 
 def test_a_choice_of_none_beside_earlier_calls_is_not_silently_lost() -> None:

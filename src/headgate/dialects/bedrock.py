@@ -14,8 +14,10 @@ import msgspec
 
 from headgate.core import violation
 from headgate.core.chat import ChatRequest
+from headgate.core.cut import WholeBodyNeeded
 from headgate.core.errors import ApiError
 from headgate.core.ports import Call, Framing, Headers, Outgoing
+from headgate.core.seeing import PicturesWanted, spots
 from headgate.dialects.bedrock_error import upstream_error
 from headgate.dialects.bedrock_frames import CONTENT_TYPE, FrameSplitter, load_parser
 from headgate.dialects.bedrock_messages import write_conversation
@@ -53,7 +55,7 @@ class Bedrock:
         if request.n is not None and request.n > 1:
             raise violation.wrong_value("n", "Invalid value for 'n': this model makes one choice at a time.")
         unsupported = Unsupported(drop=self._drop)
-        conversation = write_conversation(call.fields["messages"], unsupported)
+        conversation = write_conversation(_messages(call, request), unsupported)
         body: dict[str, Any] = {"messages": conversation.messages}
         if conversation.system:
             body["system"] = conversation.system
@@ -76,6 +78,27 @@ class Bedrock:
     def error(self, status: int, headers: Headers, body: bytes) -> ApiError:
         """An error reply of Bedrock's; see `bedrock_error`."""
         return upstream_error(status, headers, body)
+
+
+def _messages(call: Call, request: ChatRequest) -> bytes:
+    """The conversation, with its pictures at hand: Converse fetches none.
+
+    Raises PicturesWanted, or WholeBodyNeeded, to be asked again when they have been brought.
+    """
+    raw = call.fields["messages"]
+    if not call.pictures_at_hand:
+        if any(spot.url.startswith("https://") for spot in spots(request)):
+            raise WholeBodyNeeded if call.abridged else PicturesWanted
+        return raw
+    # What was brought stands in the typed request, which knows OpenAI's own fields only.
+    brought = iter(spots(request))
+    messages = msgspec.json.decode(raw, type=list[dict[str, Any]])
+    for message in messages:
+        parts = message.get("content")
+        for part in parts if isinstance(parts, list) else ():
+            if part["type"] == "image_url":
+                part["image_url"]["url"] = next(brought).url
+    return msgspec.json.encode(messages)
 
 
 def _reply_id(call: Call, body: bytes) -> str:
