@@ -21,6 +21,11 @@ BUSY_RETRY_MS = 1000
 """When to come back to a full queue: about the length of one short answer."""
 
 
+KEPT_PATHS = 1024
+"""Beginnings of heads that are kept, of half a kilobyte each: a client may name models without end, where an
+upstream takes any."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where an upstream can be reached now, and with what."""
 
@@ -146,6 +151,8 @@ class Heads:
             b"accept-encoding: identity",
             *(b"%b: %b" % line for line in place.headers),
         ]
-        # Dialects name a handful of paths; nothing a client sends gets here.
+        # Dialects name a handful of paths; where a model's name is in them and stands for many, there are more.
+        if len(self._beginnings) >= KEPT_PATHS:
+            self._beginnings.clear()
         self._beginnings[path + outgoing.content_type] = beginning = b"\r\n".join([*lines, b""])
         return beginning
