@@ -74,7 +74,8 @@ def hole(mask: Image.Image, size: tuple[int, int]) -> Hole:
             param="mask",
             code="invalid_value",
         )
-    return np.asarray(mask)[:, :, 3] == 0
+    clear: Hole = np.asarray(mask)[:, :, 3] == 0
+    return clear
 
 
 def scaled(picture: Pixels, size: tuple[int, int]) -> Pixels:

@@ -10,6 +10,7 @@ import importlib.util
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True):
     """What to do about it; empty when all is well."""
 
 
-LIBRARIES = {
+LIBRARIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "embed": {"embed": ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers")},
     "speech": {"media": ("av", "numpy"), "espeak": ("espeakng_loader",), "speech": ("sherpa_onnx",)},
     "transcribe": {

@@ -162,7 +162,8 @@ def _source(picture: Pixels) -> Image.Image:
 
 
 def _pixels(reply: Any) -> Pixels:
-    return np.round(np.clip(reply.images[0], 0, 1) * 255).astype(np.uint8)
+    painted: Pixels = np.round(np.clip(reply.images[0], 0, 1) * 255).astype(np.uint8)
+    return painted
 
 
 def _rounded(side: int) -> int:

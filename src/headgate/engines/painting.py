@@ -9,7 +9,6 @@ import msgspec
 
 from headgate.engines.canvas import Hole, Pixels
 
-
 Seen = Callable[[], Pixels]
 """What is on the canvas, at the size wished for: worked out only for those who want to look."""
 
