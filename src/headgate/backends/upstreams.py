@@ -151,7 +151,7 @@ class Heads:
             b"accept-encoding: identity",
             *(b"%b: %b" % line for line in place.headers),
         ]
-        # Dialects name a handful of paths; where a model's name is in them and stands for many, there are more.
+        # Dialects name a handful of paths; where a model's name is in them and stands for many, many.
         if len(self._beginnings) >= KEPT_PATHS:
             self._beginnings.clear()
         self._beginnings[path + outgoing.content_type] = beginning = b"\r\n".join([*lines, b""])
