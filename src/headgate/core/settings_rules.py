@@ -80,6 +80,11 @@ def check(settings: Settings, *, starter_installed: bool) -> None:
         _check_credential(name, value, place)
     for index, upstream in enumerate(settings.upstreams):
         _check_upstream(upstream, ("upstream", index))
+    for index, price in enumerate(settings.prices):
+        try:
+            price.of_time()
+        except ValueError as error:
+            raise Wrong(("price", index), f"a moment that does not exist: {error}") from None
     for index, engine in enumerate(settings.engines):
         check_engine(engine, ("engine", index))
     _check_names(settings)

@@ -35,6 +35,7 @@ class Books:
 
     def __init__(self, database: Database, orders: Orders, table: KeyTable) -> None:
         self.database = database
+        self.folder = Path(orders.folder)
         self.calendar = Calendar(time_zone(orders.time_zone))
         self.spending = Spending(database, Path(orders.journal), orders.identity, self.calendar)
         self.watch = Watch(database)
