@@ -21,7 +21,7 @@ from headgate.core.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from headgate.core.observer import GUESSED, Passage, Try
+from headgate.core.observer import Passage, Try
 from headgate.core.ports import Call, Exchange, Journal, Outcome, Outgoing, Principal, Reply
 from headgate.core.usage import UNKNOWN_USAGE, Usage
 from headgate.gateway.choose import Target
@@ -62,7 +62,6 @@ class Attempt:
     superseded = False
     """Its rival was heard first."""
     _number = 0
-    _passage: Passage | None = None
     _try: Try | None = None
     """What is noted of it where it is traced."""
 
@@ -80,12 +79,7 @@ class Attempt:
         self._principal = principal
         self._call = call
         self.target = target
-        passage = exchange.passage
-        if passage is not None:
-            self._passage = passage
-            passage.model = target.model
-            passage.label = GUESSED if target.guessed else target.model
-            passage.stream = call.stream
+        self._passage = exchange.passage
         self.bill = bill
         self.durable = journal.durable
         """Await `flushed` before the request leaves, and after `settle` before the reply's last byte does."""

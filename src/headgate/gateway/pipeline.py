@@ -21,7 +21,7 @@ from headgate.gateway.errand import Errand
 from headgate.gateway.form import carry_form
 from headgate.gateway.hedge import Failure, Race
 from headgate.gateway.persevere import persevere
-from headgate.gateway.record import watched
+from headgate.gateway.record import name_model, watched
 from headgate.gateway.reserve import Reserve
 from headgate.gateway.route import Models, plan_for
 from headgate.gateway.shape import forwarded, shaped
@@ -92,6 +92,7 @@ class Gate:
                 call.headers = forwarded(exchange, endpoint)
             call.host = self.host
             plan = plan_for(self.models, call.model)
+            name_model(exchange.passage, call, plan)
             authorize_model(principal, call.model)
             bill = await self.reserve.begin(principal, call, plan.targets)
             try:
@@ -130,6 +131,7 @@ class Gate:
             call, fill = await carry_form(exchange, endpoint, spool)
         call.host = self.host
         plan = plan_for(self.models, call.model)
+        name_model(exchange.passage, call, plan)
         authorize_model(principal, call.model)
         bill = await self.reserve.begin(principal, call, plan.targets)
         try:

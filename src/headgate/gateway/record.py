@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headgate.core.observer import Observer, Passage
-from headgate.core.ports import Exchange
+from headgate.core.observer import GUESSED, Observer, Passage
+from headgate.core.ports import Call, Exchange
+from headgate.gateway.choose import Plan
 
 MOST_BYTES = 1_048_576
 """Of a request, and of an answer: texts are far smaller, and pictures are not wanted in a trace."""
@@ -25,6 +26,15 @@ def watched(exchange: Exchange, endpoint: str, observer: Observer | None) -> Exc
         if passage.answered is not None:
             return Recording(exchange, passage)
     return exchange
+
+
+def name_model(passage: Passage | None, call: Call, plan: Plan) -> None:
+    """Notes which model a request is for, now that it is known to be served."""
+    if passage is not None:
+        target = plan.targets[0]
+        passage.model = target.model
+        passage.label = GUESSED if target.guessed else target.model
+        passage.stream = call.stream
 
 
 class Recording:
