@@ -225,6 +225,44 @@ def test_every_request_has_a_line(tmp_path: Path) -> None:
     in_house(tmp_path, body)
 
 
+BOTH = """
+[[model]]
+name = "both"
+targets = [{ upstream = "up", model = "fails" }, { upstream = "up", model = "good", priority = 2 }]
+"""
+
+
+def test_a_second_try_is_seen(tmp_path: Path) -> None:
+    with receiving() as receiver:
+
+        async def body(made: House) -> None:
+            assert await made.ask("both", stream=True) == 200
+            await until(lambda: len(receiver.spans) >= 3 and len(made.lines()) == 1)
+            (line,) = made.lines()
+            assert (line["attempts"], line["outcome"], line["model"]) == (2, "ok", "both")
+            assert len(line["trace_id"]) == 32
+            page = await made.metrics()
+            assert page["headgate_requests_total", of("both")] == 1
+            assert page["headgate_attempts_total", of("both", outcome="failed")] == 1
+            assert page["headgate_attempts_total", of("both", outcome="ok")] == 1
+            assert page["headgate_tokens_total", of("both", kind="prompt")] == 7
+            assert ("headgate_errors_total", of("both", kind="upstream_failed")) not in page
+            request, first, second = (
+                next(span for span in receiver.spans if span.name == name)
+                for name in ("chat both", "chat fails", "chat good")
+            )
+            assert first.parent_span_id == second.parent_span_id == request.span_id
+            assert first.end_time_unix_nano <= second.end_time_unix_nano <= request.end_time_unix_nano
+            assert [span.status.code for span in (request, first, second)] == [0, 2, 0]
+            assert attributes(request)["headgate.attempts"] == 2
+            assert [head.split("-")[2] for head in made.upstream.traceparents()] == [
+                first.span_id.hex(),
+                second.span_id.hex(),
+            ]
+
+        in_house(tmp_path, body, f'{BOTH}[telemetry]\notlp_endpoint = "{receiver.url}"\n')
+
+
 def test_lines_are_left_out_when_nobody_wants_them(tmp_path: Path) -> None:
     async def body(made: House) -> None:
         await made.ask()
