@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -21,6 +21,9 @@ DAY_MS = 24 * 60 * MINUTE_MS
 LONGEST_USER = 64
 """As long as a hash."""
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+"""Up to which every counter is exact."""
+
 Period = Literal["once", "day", "week", "month"]
 
 
@@ -30,12 +33,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     A rate is a bucket: it holds a whole period's worth, and fills again evenly.
     """
 
-    requests_per_minute: int | None = None
-    requests_per_day: int | None = None
-    tokens_per_minute: int | None = None
-    tokens_per_day: int | None = None
-    concurrent_requests: int | None = None
-    tokens_per_request: int | None = None
+    requests_per_minute: Count | None = None
+    requests_per_day: Count | None = None
+    tokens_per_minute: Count | None = None
+    tokens_per_day: Count | None = None
+    concurrent_requests: Count | None = None
+    tokens_per_request: Count | None = None
     """Prompt and the longest answer that was allowed, together."""
 
 
