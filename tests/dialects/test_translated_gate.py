@@ -55,8 +55,9 @@ def answer(name: str, body: Json) -> Answer:
         )
     if name.endswith(":generateContent"):
         return 200, json_type, DRAWN
-    reply = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}  # fmt: skip
+    message = {"role": "assistant", "content": "Hi"}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    reply = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
     return 200, json_type, json.dumps(reply).encode()
 
 
