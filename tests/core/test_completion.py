@@ -70,3 +70,9 @@ def test_what_is_refused(body: dict[str, Any], param: str, code: str | None) -> 
 def test_best_of_may_be_what_n_is_even_in_a_stream() -> None:
     assert opened(prompt="a", best_of=2, n=2, stream=True).best_of == 2
     assert opened(prompt="a", best_of=0).best_of == 0
+
+
+def test_every_prompt_has_its_choices() -> None:
+    assert opened(prompt="a").choice_count == 1
+    assert opened(prompt=["a", "b"], n=3).choice_count == 6
+    assert opened(prompt=[1, 2], n=2).choice_count == 2

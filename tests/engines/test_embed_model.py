@@ -191,3 +191,13 @@ def test_relative_positions_are_not_taken_for_absolute_ones(tmp_path: Path) -> N
     encoder = Encoder(hidden_size=16, num_attention_heads=4, position_embedding_type="relative_key")
     with pytest.raises(SettingsError, match="ONNX"):
         graph_for(tmp_path / "m" / "model.safetensors", encoder)
+
+
+def test_a_place_for_graphs_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_encoder(tmp_path / "m")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match="XDG_CACHE_HOME"):
+        loaded(tmp_path / "m")

@@ -255,6 +255,15 @@ def test_a_real_models_way(whisper: RunningEngine) -> None:
     ]
 
 
+def test_a_translation_takes_the_same_way(whisper: RunningEngine) -> None:
+    status, headers, data = ask(
+        whisper, file(wav(tone(3.0))), ("response_format", "verbose_json"), path="translations"
+    )
+    reply = json.loads(data)
+    assert (status, reply["task"], reply["language"]) == (200, "translate", "english")
+    assert headers["x-headgate-languages"] == "en", "this one is an English model"
+
+
 def test_its_vad_hears_that_nobody_speaks(whisper: RunningEngine) -> None:
     vad = json.dumps(
         {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 300, "prefix_padding_ms": 100}

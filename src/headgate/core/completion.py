@@ -54,6 +54,11 @@ class CompletionRequest(Struct, gc=False):
         if self.logit_bias:
             check_logit_bias(self.logit_bias)
 
+    @property
+    def choice_count(self) -> int:
+        """Texts that the reply is to hold."""
+        return len(self.prompts()) * (self.n or 1)
+
     def prompts(self) -> list[Prompt]:
         """The prompts one by one, each as a text or as tokens."""
         given = self.prompt

@@ -7,6 +7,7 @@ know what the vectors are for.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors import SafetensorError, deserialize
 
 from headgate.core.errors import SettingsError
+
+log = logging.getLogger("headgate.engines.embed")
 
 FORMAT = 1
 """Part of a kept graph's name: one that another version of this file has built is not taken."""
@@ -105,16 +108,26 @@ def graph_for(weights_file: Path, encoder: Encoder) -> Path:
     folder = _cache_folder() / f"{digest}-{FORMAT}"
     graph = folder / "model.onnx"
     if not graph.is_file():
+        log.info("building the graph of %s, once", weights_file.parent)
         model = _build(encoder, _read(weights_file, data))
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Another engine may be building the same one: each in a folder of its own, and the last one stands.
-        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-            large = len(data) > EXTERNAL_BYTES
-            onnx.save(model, str(Path(made, "model.onnx")), save_as_external_data=large, location="weights")
-            folder.mkdir(exist_ok=True)
-            for path in sorted(Path(made).iterdir(), key=lambda path: path.name == graph.name):
-                path.replace(folder / path.name)  # the graph last: it says that the folder is complete
+        try:
+            _keep(model, graph, large=len(data) > EXTERNAL_BYTES)
+        except OSError as error:
+            raise SettingsError(
+                f"{folder}: {error.strerror or error}; set XDG_CACHE_HOME to a folder for built graphs"
+            ) from None
     return graph
+
+
+def _keep(model: Any, graph: Path, *, large: bool) -> None:
+    folder = graph.parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Another engine may be building the same one: each in a folder of its own, and the last one stands.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        onnx.save(model, str(Path(made, graph.name)), save_as_external_data=large, location="weights")
+        folder.mkdir(exist_ok=True)
+        for path in sorted(Path(made).iterdir(), key=lambda path: path.name == graph.name):
+            path.replace(folder / path.name)  # the graph last: it says that the folder is complete
 
 
 def _cache_folder() -> Path:

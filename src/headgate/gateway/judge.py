@@ -15,6 +15,7 @@ import msgspec
 from headgate.core.errors import (
     ApiError,
     BadRequest,
+    NotFound,
     Overloaded,
     QueueFull,
     UpstreamError,
@@ -119,7 +120,7 @@ def judge_error(error: ApiError) -> Verdict:
         return msgspec.structs.replace(BROKEN, again=False, kind="not_started")
     if error.code == TOO_LONG:
         return Verdict(Blame.NOBODY, elsewhere=True, longer=True, kind="too_long")
-    if isinstance(error, BadRequest):
+    if isinstance(error, BadRequest | NotFound):  # a dialect refuses what its upstream does not serve
         return CLIENTS
     return BROKEN
 
