@@ -130,6 +130,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorded, 
             for unsupported, names in models.items()
         ]
         folder = tmp_path_factory.mktemp("gemini")
+        # What an upstream says is told as it is: none rests for it.
+        tables.append("[health]\nrest_max_ms = 1\n")
         with open_gate(folder, "\n".join(tables), environment={"THERE": KEY}) as gate:
             yield server, gate
             assert KEY not in gate.log + gate.printed

@@ -141,13 +141,13 @@ def test_no_rest_is_longer_than_allowed() -> None:
 
 def test_latency_is_known_within_the_window() -> None:
     health = TargetHealth(RULES)
-    for _ in range(99):
+    for _ in range(96):
         health.succeeded(100, 100, False)
     health.succeeded(100, 3000, False)
     snapshot = health.snapshot(100)
     assert 100 < snapshot.first_byte_ms < 500
     assert snapshot.slow_ms == 128
-    for _ in range(10):
+    for _ in range(40):
         health.succeeded(110, 3000, False)
     assert health.snapshot(110).slow_ms == 4096
     assert health.snapshot(300).first_byte_ms == 0

@@ -1,4 +1,4 @@
-"""Two targets at once: whoever speaks first is heard, the other one is cancelled and recorded as superseded."""
+"""Two targets at once: whoever speaks first is heard, the other is cancelled and recorded as superseded."""
 
 from __future__ import annotations
 

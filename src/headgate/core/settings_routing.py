@@ -112,8 +112,8 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """After this long no further try is begun: clients wait, but not for ever."""
     backoff_ms: Annotated[int, Meta(ge=1, le=MINUTE_MS)] = 250
     """The wait before the same target is tried again; it doubles, and half of it is chance."""
-    backoff_max_ms: Annotated[int, Meta(ge=1, le=10 * MINUTE_MS)] = 8_000
-    """The longest such wait, and the longest rest that is waited for."""
+    backoff_max_ms: Annotated[int, Meta(ge=1, le=10 * MINUTE_MS)] = 2_000
+    """The longest such wait, and the longest rest that is waited for: for more, clients have their own."""
     retry_budget_percent: Annotated[int, Meta(ge=0, le=1000)] = 20
     """Further tries at the same target, and hedges, in percent of a model's requests: what is slow must not
     be made slower."""

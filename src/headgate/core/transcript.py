@@ -5,7 +5,6 @@ Pure. Chunks are kept raw and read in batches: most streams end well, and nobody
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -43,7 +42,7 @@ class Beginning(msgspec.Struct, frozen=True):
     heading: Heading = Heading()
     text: str = ""
     text_tokens: int = 0
-    """About how many tokens `text` is."""
+    """About how many tokens `text` is; at least as many as there were pieces of it."""
     reasoning_tokens: int = 0
     """About how many tokens of reasoning were shown."""
     opened: bool = False
@@ -69,18 +68,18 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 class Transcript:
     """Reads along with one stream."""
 
-    __slots__ = ("_heading", "_kept", "_kept_bytes", "_on_fixed", "_pieces", "_reasoning",
+    __slots__ = ("_heading", "_kept", "_kept_bytes", "_pieces", "_pieces_count", "_reasoning",
                  "_text_characters", "fixed")  # fmt: skip
 
-    def __init__(self, on_fixed: Callable[[], None] | None = None) -> None:
-        """`on_fixed` is called as soon as nobody else can go on."""
-        self._on_fixed = on_fixed
+    def __init__(self) -> None:
         self._heading: Heading | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._pieces: list[str] = []
         self._text_characters = 0
         self._reasoning = 0
+        self._pieces_count = 0
+        """Of text: most servers send one for each token, and none sends more."""
         self.fixed = False
         """Something was said that nobody else can go on with: a tool call, a refusal, several choices."""
 
@@ -96,9 +95,6 @@ class Transcript:
         """Something was said that nobody else can go on with."""
         self.fixed = True
         self._pieces, self._kept = [], []
-        if self._on_fixed is not None:
-            self._on_fixed()
-            self._on_fixed = None
 
     def beginning(self) -> Beginning | None:
         """What was said so far; None when nobody else can go on with it."""
@@ -109,7 +105,7 @@ class Transcript:
         return Beginning(
             self._heading or Heading(),
             text,
-            estimate_tokens(text),
+            max(estimate_tokens(text), self._pieces_count),
             self._reasoning,
             self._heading is not None,
         )
@@ -154,6 +150,7 @@ class Transcript:
             return
         if name == "content" and isinstance(value, str):
             self._pieces.append(value)
+            self._pieces_count += 1
             self._text_characters += len(value)
         elif name in REASONING:
             # A list of details repeats what stands beside it as text.
@@ -165,14 +162,9 @@ class Transcript:
 class Opening:
     """Reads along with one stream as far as anybody may begin it anew: to the end of its first block."""
 
-    __slots__ = ("_first", "_on_fixed", "fixed")
-
-    def __init__(self, on_fixed: Callable[[], None]) -> None:
-        """`on_fixed` is called when more than an opening was said."""
-        self._first = b""
-        self._on_fixed = on_fixed
-        self.fixed = False
-        """More than an opening was said."""
+    _first = b""
+    fixed = False
+    """More than an opening was said."""
 
     def feed(self, block: bytes) -> bool:
         """Takes whole events that go to the client; whether more of them are wanted."""
@@ -186,7 +178,6 @@ class Opening:
         """More than an opening was said."""
         self.fixed = True
         self._first = b""
-        self._on_fixed()
 
     def beginning(self) -> Beginning | None:
         """The heading, while nothing was said; None when something was."""

@@ -50,13 +50,17 @@ class Answering:
         except QueueFull:
             rise(target.places)
             raise
-        probe = health.enter()
+        probe = False
+        if health.fit:  # as `enter` does, which would be a call
+            health.in_flight += 1
+        else:
+            probe = health.enter()
         try:
             if errand.call.stream:
                 await self._stream(errand, attempt, leg)
             else:
                 await self._whole(errand, attempt, leg)
-            health.succeeded(self._clock(), attempt.first_byte_ms, probe)
+            health.succeeded(attempt.answered_s, attempt.first_byte_ms, probe)
         except asyncio.CancelledError:
             attempt.settle(cut_off(errand.exchange, attempt), partial_usage(errand.call.body_bytes))
             raise
@@ -96,9 +100,8 @@ class Answering:
         stream = Stream(errand.exchange, attempt, make_tap(call), self.pace, self._clock)
         stream.token_timeout_ms = rules.token_timeout_ms
         if attempt.keep:
-            if errand.note is None:
-                errand.take_notes()
-            stream.note = errand.note
+            stream.note = errand.take_notes()
+            stream.release = errand.release
         if leg is not None and leg.continuation is not None:
             stream.before = leg.continuation.rewrite
         self._pulse.add(stream)

@@ -49,6 +49,8 @@ class Attempt:
     reply: Reply | None = None
     first_byte_ms = 0.0
     """From the request to the reply's head; 0 while there is none."""
+    answered_s = 0.0
+    """When that came, on the loop's clock."""
     key = 0
     """With which of several keys it was sent."""
     keep = False
@@ -112,7 +114,8 @@ class Attempt:
                 if self.durable:
                     await self.flushed()
                 self.reply = reply = await upstream.send(outgoing, fresh=True)
-            self.first_byte_ms = (monotonic() - sent_s) * 1000
+            self.answered_s = answered_s = monotonic()
+            self.first_byte_ms = (answered_s - sent_s) * 1000
             self.key = outgoing.key
             if 200 <= reply.status < 300:
                 # The reply may take minutes.

@@ -104,7 +104,10 @@ class Budget:
 class Plan:
     """A model: its targets, and the rules for them."""
 
-    __slots__ = ("_shares", "alone", "budget", "by_chance", "hedged", "needs_facts", "rules", "targets")
+    __slots__ = (
+        "_shares", "alone", "budget", "by_chance", "hedged", "needs_facts", "plain", "retries", "rules",
+        "targets",
+    )  # fmt: skip
 
     def __init__(self, targets: Sequence[Target], rules: Routing | None = None) -> None:
         self.rules = rules = rules or Routing()
@@ -124,6 +127,13 @@ class Plan:
         only = self.targets[0]
         self.hedged = rules.hedge_after_ms is not None and len(traits) > 1
         """A second target is asked when the first one is late."""
+        self.plain = (
+            rules.total_timeout_ms is None
+            and not self.hedged
+            and not (rules.tell_upstream or rules.tell_attempts)
+        )
+        """Nothing has to be done around an attempt."""
+        self.retries = rules.attempts > 1
         self.alone = only if len(traits) == 1 and not self.needs_facts and not only.places else None
         """The only target, when nothing but its health can speak against it."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from headgate.core.continuation import Continuation, can_continue, continued_body
 from headgate.core.cut import CutBody
 from headgate.core.ports import Call, Exchange, Outgoing, Principal
@@ -29,32 +31,30 @@ class Leg:
         """Where an answer was begun."""
 
 
-class Errand:
+class Errand(msgspec.Struct):
     """One request on its way through: what every try of it needs."""
 
-    count = 0
-    """Tries so far, the one under way included."""
-    note: Opening | Transcript | None = None
-    """What was said of a stream, for whoever goes on with it."""
-
+    exchange: Exchange
+    principal: Principal
+    call: Call
+    plan: Plan
+    bill: Bill
     cut: CutBody | None = None
     """What the call was read from, when long runs of base64 are cut out of it."""
     fill: Callable[[Outgoing, Call], None] | None = None
     """Puts an upload into what goes upstream."""
+    note: Opening | Transcript | None = None
+    """What was said of a stream, for whoever goes on with it."""
+    count: int = 0
+    """Tries so far, the one under way included."""
 
-    def __init__(self, exchange: Exchange, principal: Principal, call: Call, plan: Plan, bill: Bill) -> None:
-        self.exchange = exchange
-        self.principal = principal
-        self.call = call
-        self.plan = plan
-        self.bill = bill
-
-    def take_notes(self) -> None:
-        """Begins to keep what is said of a stream."""
-        if self.plan.rules.unbroken and can_continue(self.call.request):
-            self.note = Transcript(self.release)
-        else:
-            self.note = Opening(self.release)
+    def take_notes(self) -> Opening | Transcript:
+        """Begins to keep what is said of a stream, or goes on with it."""
+        note = self.note
+        if note is None:
+            unbroken = self.plan.rules.unbroken and can_continue(self.call.request)
+            self.note = note = Transcript() if unbroken else Opening()
+        return note
 
     def release(self) -> None:
         """No other try can follow: the request is not needed any more, and the reply may take minutes."""

@@ -18,6 +18,9 @@ BUCKETS = 6
 SMOOTHING = 8
 """The latency follows an eighth of the way: some tens of requests show a change, one does not."""
 
+SAMPLED = 3
+"""Of every four requests, the first one's latency is looked at: it costs more than all else here."""
+
 LATENCY_CLASSES = 24
 """Powers of two in milliseconds; the last one is over two hours."""
 
@@ -169,10 +172,13 @@ class TargetHealth:
             self._turn(now_s)
         bucket = self._bucket
         bucket.successes += 1
-        bucket.latencies[min(int(first_byte_ms).bit_length(), LATENCY_CLASSES - 1)] += 1
-        known_ms = self.first_byte_ms
-        self.first_byte_ms = known_ms + (first_byte_ms - known_ms) / SMOOTHING if known_ms else first_byte_ms
         self._failed_in_row = 0
+        if bucket.successes & SAMPLED == 1:
+            bucket.latencies[min(int(first_byte_ms).bit_length(), LATENCY_CLASSES - 1)] += 1
+            known_ms = self.first_byte_ms
+            self.first_byte_ms = (
+                known_ms + (first_byte_ms - known_ms) / SMOOTHING if known_ms else first_byte_ms
+            )
         if probe and self._state is not Breaker.CLOSED:
             self._close()
 
@@ -249,7 +255,7 @@ class TargetHealth:
 
 
 def _twentieth(buckets: tuple[_Bucket, ...], successes: int) -> int:
-    left = successes // 20
+    left = -(-successes // (SAMPLED + 1)) // 20
     for size in reversed(range(LATENCY_CLASSES)):
         count = sum(bucket.latencies[size] for bucket in buckets)
         left -= count

@@ -174,14 +174,14 @@ class Gate:
         return found
 
     def _begin(self, errand: Errand, target: Target) -> Attempt:
-        rules = errand.plan.rules
+        plan = errand.plan
         attempt = Attempt(errand.exchange, self._journal, errand.principal, errand.call, target, errand.bill)
-        attempt.keep = rules.attempts > 1
+        attempt.keep = plan.retries
         if errand.cut is not None:
             attempt.release = errand.release
         errand.count += 1
-        if rules.tell_upstream or rules.tell_attempts:
-            attempt.told = tell(rules, target, errand.count)
+        if not plan.plain:
+            attempt.told = tell(plan.rules, target, errand.count)
         return attempt
 
     async def _hedge(self, errand: Errand, attempt: Attempt) -> list[Failure]:

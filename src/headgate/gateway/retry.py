@@ -71,11 +71,11 @@ class Tries:
         found = list(self._verdicts.values())
         if all(verdict.blame is Blame.LIMIT for verdict in found):
             # All of them rest, and the first to come back counts.
-            wait_ms = min(target.health.waits_ms(now_s) for target in self._verdicts)
-            if error.status != 429 and len(found) > 1:
-                return limited(wait_ms or None)
-            if error.retry_after_ms is None or error.retry_after_ms > wait_ms > 0:
-                error.retry_after_ms = wait_ms or None
+            wait_ms = min(target.health.waits_ms(now_s) for target in self._verdicts) or None
+            if len(found) > 1:
+                return limited(wait_ms)
+            if error.retry_after_ms is None:
+                error.retry_after_ms = wait_ms
         return error
 
     def _elsewhere(self, last: Verdict, now_s: float, draw: Draw) -> Step | None:

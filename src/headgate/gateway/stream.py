@@ -91,6 +91,7 @@ class Stream:
         "_translator",
         "before",
         "note",
+        "release",
         "token_timeout_ms",
     )  # fmt: skip
 
@@ -113,6 +114,8 @@ class Stream:
         self._reply: Reply | None = None
         self.note: Note | None = None
         """Keeps what another target may have to go on with."""
+        self.release: Callable[[], None] | None = None
+        """To be called when nobody can go on any more."""
         self.before: Before | None = None
         """What is to be done with every block of events before it passes; it may raise."""
         self.token_timeout_ms: int | None = None
@@ -205,6 +208,7 @@ class Stream:
                 self.before(data)
             if self.note is not None:
                 self.note.fix()
+                self._forget()
             self._send(data)
 
     def _look_at_clock(self) -> None:
@@ -242,7 +246,7 @@ class Stream:
             self._passage.first_s = self._clock()
         if out is block and self._exchange.begun:  # nothing was found in it
             if self.note is not None and not self.note.feed(out):
-                self.note = None
+                self._forget()
             self._exchange.write(out)
             self._quiet_ms = 0
             return
@@ -250,10 +254,16 @@ class Stream:
             self._complete(out)
         elif out and (self._exchange.begun or has_data(out)):
             if self.note is not None and not self.note.feed(out):
-                self.note = None
+                self._forget()
             self._send(out)
         if tap.error is not None:
             raise _event_error(tap.error)
+
+    def _forget(self) -> None:
+        """Nobody can go on any more."""
+        self.note = None
+        if self.release is not None:
+            self.release()
 
     def _send(self, data: bytes) -> None:
         if not self._exchange.begun:
