@@ -12,6 +12,7 @@ from headgate.core.errors import (
     ConnectFailed,
     ConnectionLost,
     InvalidField,
+    NotFound,
     Overloaded,
     QueueFull,
     UpstreamError,
@@ -110,6 +111,7 @@ def test_too_long_is_for_a_longer_context(status: int) -> None:
         (Overloaded("not started"), FAIL, True, False),
         (InvalidField("wrong", param="n"), NO, False, False),
         (BadRequest("wrong"), NO, False, False),
+        (NotFound("not served by this model"), NO, False, False),
         (UpstreamFailed("an error inside"), FAIL, True, True),
     ],
 )

@@ -173,7 +173,7 @@ def make_tap(call: Call) -> StreamTap | EventTap:
         withhold_usage=not call.wants_usage,
         prompt_bytes=call.body_bytes,
         # An endpoint whose requests have no `n` gives one answer.
-        choices=getattr(call.request, "n", None) or 1,
+        choices=getattr(call.request, "choice_count", None) or getattr(call.request, "n", None) or 1,
     )
 
 
