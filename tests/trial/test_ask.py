@@ -335,6 +335,21 @@ def test_tls_where_there_is_none() -> None:
     assert "http://" in finding.advice
 
 
+def test_a_server_that_waits_for_plain_words() -> None:
+    async def main() -> Trial:
+        async with scripted(_deaf) as server:
+            return await tried(f"https://localhost:{server.port}/v1", connect_timeout_ms=300)
+
+    (finding,) = run(main()).findings
+    assert finding.detail.startswith("no connection to localhost:")
+    assert "if it speaks plain HTTP" in finding.advice
+
+
+async def _deaf(line: Line) -> None:
+    line.stop_reading()
+    await line.writer.wait_closed()
+
+
 async def _hanging(line: Line) -> None:
     await line.reader.read(100)
     await line.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")

@@ -66,7 +66,7 @@ def connection(error: UpstreamError, address: Address, limit_ms: int) -> Finding
             "connect", f"TLS with {where} failed: {cause.reason or cause}", "look at what the server allows"
         )
     if isinstance(error, UpstreamTimeout):
-        return _late(error, where, limit_ms)
+        return _late(error, address, where, limit_ms)
     if isinstance(error, ConnectionLost):
         answered = "broke off in the middle of its answer" if error.answered else "closed without an answer"
         return _bad(
@@ -94,10 +94,12 @@ def _unreachable(reason: str, address: Address, where: str) -> Finding:
     return _bad("connect", f"{where} cannot be reached: {reason}", "look at address, network and firewall")
 
 
-def _late(error: UpstreamTimeout, where: str, limit_ms: int) -> Finding:
+def _late(error: UpstreamTimeout, address: Address, where: str, limit_ms: int) -> Finding:
     seconds = f"{limit_ms / 1000:g} s"
     if error.phase == "connect":
         advice = "a firewall, a wrong address, or a name server that is silent; else raise connect_timeout_ms"
+        if address.tls:
+            advice += "; if it speaks plain HTTP, base_url begins with http://"
         return _bad("connect", f"no connection to {where} in time", advice)
     detail = f"connected to {where}, but no answer within {seconds}"
     return _bad("connect", detail, "is the model still loading, or the server overloaded?")
