@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.core.estimate import estimate_tokens
 from headgate.core.sse import DONE, EventSplitter
 from headgate.core.tap_events import KEPT_BYTES, EventTap
 from headgate.core.usage import Source, Usage
@@ -64,7 +65,9 @@ def test_what_breaks_off_is_estimated() -> None:
     tap = EventTap(prompt_bytes=400)
     tap.scan(RESPONSES[: RESPONSES.index(b"event: response.completed")])
     assert not tap.finished
-    assert tap.counted(complete=False) == Usage(Source.PARTIAL, 100, 0, 5)
+    assert tap.counted(complete=False) == Usage(
+        Source.PARTIAL, 100, 0, estimate_tokens("Hello there, world.")
+    )
     tap = EventTap(prompt_bytes=400)
     tap.scan(MESSAGES[: MESSAGES.index(b"event: message_delta")])
     # What it read, a message says at its beginning; that it had made one token by then is no use.
