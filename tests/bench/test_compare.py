@@ -1,4 +1,4 @@
-"""The comparison with LiteLLM: sound requests, no difference without a reason, and the page has the result."""
+"""The comparison with LiteLLM: sound requests, no difference without a reason, the page has the result."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from headgate.core.settings import Identity, Settings
 from headgate.core.settings_text import parse
 from tests.structure.pages import AnyPlace
 
+WHOLE = 'kind = "entra", tenant_id = "t", client_id = "c", client_secret = { env = "S" }'
 UPSTREAM = '[[upstream]]\nname = "a"\nbase_url = "http://host/v1"\nmodels = ["m"]\n'
 
 
@@ -52,8 +53,7 @@ def test_each_kind_is_read() -> None:
          "identity.profile", "enough"),
         ('{ kind = "entra", tenant_id = "t", client_id = "c" }', "identity", "`client_secret` is missing"),
         ('{ kind = "entra", tenant_id = "../x", client_id = "c" }', "identity.tenant_id", "a tenant"),
-        ('{ kind = "entra", tenant_id = "t", client_id = "c", client_secret = { env = "S" }, '
-         'authority = "login" }', "identity.authority", ""),
+        (f'{{ {WHOLE}, authority = "login" }}', "identity.authority", ""),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(identity: str, field: str, said: str) -> None:

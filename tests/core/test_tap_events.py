@@ -1,4 +1,4 @@
-"""Streams of typed events: usage put together from its parts, errors kept back, the end seen however it is cut."""
+"""Streams of typed events: usage put together from its parts, errors kept back, the end always seen."""
 
 from __future__ import annotations
 
@@ -25,18 +25,42 @@ RESPONSES = written(
     {"type": "response.created", "response": {"id": "r", "usage": None, "error": None}},
     {"type": "response.output_text.delta", "delta": "Hello there, ", "sequence_number": 2},
     {"type": "response.output_text.delta", "delta": "world."},
-    {"type": "response.completed", "response": {"id": "r", "usage": {
-        "input_tokens": 20, "input_tokens_details": {"cached_tokens": 8}, "output_tokens": 6,
-        "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 26}}},
-)  # fmt: skip
+    {
+        "type": "response.completed",
+        "response": {
+            "id": "r",
+            "usage": {
+                "input_tokens": 20,
+                "input_tokens_details": {"cached_tokens": 8},
+                "output_tokens": 6,
+                "output_tokens_details": {"reasoning_tokens": 2},
+                "total_tokens": 26,
+            },
+        },
+    },
+)
 MESSAGES = written(
-    {"type": "message_start", "message": {"id": "m", "usage": {
-        "input_tokens": 5, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 3, "output_tokens": 1}}},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello there, world."}},
+    {
+        "type": "message_start",
+        "message": {
+            "id": "m",
+            "usage": {
+                "input_tokens": 5,
+                "cache_read_input_tokens": 10,
+                "cache_creation_input_tokens": 3,
+                "output_tokens": 1,
+            },
+        },
+    },
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "Hello there, world."},
+    },
     {"type": "ping"},
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 6}},
     {"type": "message_stop"},
-)  # fmt: skip
+)
 USED = {
     RESPONSES: Usage(Source.REPORTED, 20, 8, 6, 2),
     MESSAGES: Usage(Source.REPORTED, 18, 10, 6, 0, 3),

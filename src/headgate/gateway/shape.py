@@ -1,4 +1,4 @@
-"""What endpoints of other formats than OpenAI's want otherwise: their headers go along, errors are told their way.
+"""What endpoints of other formats want otherwise: their headers go along, errors are told their way.
 
 Must not know which format it is: that is the endpoint's row.
 """
