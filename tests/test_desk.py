@@ -154,6 +154,10 @@ def test_a_models_limits_count_for_all_callers(start_gate: StartGate, receiver: 
     status, headers, body = ask(gate, gate.key)
     assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
     assert int(headers["retry-after-ms"]) > 40_000_000
+    gate.kill()
+    more = '[limits.models."m*"]\nrequests_per_day = 2'
+    with open_gate(gate.folder, toml(receiver, more)) as again:
+        assert ask(again, again.key)[0] == 429, "rates outlive the process"
 
 
 def test_a_budget_outlives_the_process(start_gate: StartGate, receiver: int) -> None:

@@ -19,6 +19,8 @@ from headgate.backends.prices import default_prices
 from headgate.backends.webhook import NotDelivered, deliver
 from headgate.core.accounting import Crossing
 from headgate.core.errors import SettingsError, StoreError
+from headgate.core.limit import DAY_MS
+from headgate.core.ports import Principal
 from headgate.core.price import Price
 from headgate.core.price_book import Listed, PriceBook
 from headgate.core.settings import Settings
@@ -29,6 +31,7 @@ from headgate.store.changes import BALANCES, PRICES
 from headgate.store.counters import MemoryCounters
 from headgate.store.counters_redis import RedisCounters, SharedOptions
 from headgate.store.prices import every_price
+from headgate.store.recent import recent
 from headgate.store.records import Delivery
 from headgate.store.redis import RedisAway, parse_url
 from headgate.store.seal import KEY_VARIABLE, Seal, load_seal
@@ -64,6 +67,8 @@ class Desk:
         """Connects to Redis, where there is one, and begins to deliver."""
         if isinstance(self._counters, RedisCounters):
             await self._counters.start()
+        else:
+            await self._restore_rates(self._counters)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._announce()), loop.create_task(self._deliver())]
 
@@ -74,6 +79,26 @@ class Desk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if isinstance(self._counters, RedisCounters):
             await self._counters.stop()
+
+    async def _restore_rates(self, counters: MemoryCounters) -> None:
+        """Counts what earlier runs used against the rates; budgets ask the ledger when they are met."""
+        holders = {holder.key_id: holder for holder in self._books.table.holders()}
+        limited = [self.reserve.rules.models, *(holder.accounts for holder in holders.values())]
+        if not any(limited):
+            return
+        since_ms = _wall_ms() - DAY_MS
+        try:
+            used = await asyncio.to_thread(lambda: list(recent(self._books.journal, since_ms)))
+        except OSError as error:
+            _log.error("rates begin anew: the journal cannot be read: %s", error.strerror)
+            return
+        seen = ""
+        for opened, tokens in used:
+            holder = holders.get(opened.key_id) or Principal(opened.key_id, "")
+            first = opened.request_id != seen  # tries of one request are one request
+            seen = opened.request_id
+            meters = self.reserve.meters(holder, opened.model, opened.held.user)
+            counters.replay(meters, tokens, opened.at_ms, requests=int(first))
 
     def configure(self, settings: Settings) -> None:
         """Takes settings anew; where it is counted stays as it is until the next start."""

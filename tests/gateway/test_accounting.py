@@ -260,3 +260,24 @@ def test_an_operators_change_of_a_key_counts_at_once(tmp_path: Path) -> None:
             assert [(await gate.call(key=CALLER)).status for _ in range(2)] == [200, 429]
 
     run(main())
+
+
+def test_a_prompt_that_nobody_counted_is_counted_by_its_words(tmp_path: Path) -> None:
+    reply = b'{"choices": [{"message": {"content": "Hello"}}]}'
+
+    async def main() -> None:
+        async with house(tmp_path, sending(whole(reply))) as gate:
+            furnish(gate)
+            tool = {"type": "function", "function": {"name": "find", "parameters": {}}}
+            picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 40_000}}
+            content = [{"type": "text", "text": "What is this?"}, picture]
+            several: list[dict[str, Any]] = [{}, {"tools": [tool]}]
+            for more in several:
+                messages = [{"role": "user", "content": content}]
+                assert (await gate.call(messages=messages, **more)).status == 200
+            plain, tools = [closed.usage for closed in await gate.settled(2)]
+            assert plain.source is Source.ESTIMATED
+            assert 1445 < plain.input_tokens < 1470, "the picture by its size, not by its bytes"
+            assert plain.input_tokens + 10 < tools.input_tokens < plain.input_tokens + 40
+
+    run(main())

@@ -21,6 +21,8 @@ PER_SOUND_BYTE = 2000
 """Bytes of base64 that are about one token of sound: a second of small MP3 has ten tokens."""
 PER_FILE_BYTE = 40
 """The same for documents: two thousand characters of base64 to a page of text and pictures."""
+TOOL_FIELDS = ("tools", "functions", "response_format")
+"""What a model reads besides the words: JSON, and counted as such."""
 MARGIN_DIVISOR = 10
 """An estimate is within a tenth of the truth; so much is added, for what is reserved is to be enough."""
 
@@ -28,18 +30,13 @@ MARGIN_DIVISOR = 10
 def demand(request: msgspec.Struct, fields: dict[str, msgspec.Raw], answer_tokens: int) -> Demand:
     """What to reserve; `answer_tokens` is for a request that does not say how long the answer may be."""
     found = Demand()
-    tokens = 0
-    messages = getattr(request, "messages", None)
-    if messages is not None:
-        tokens = PER_REPLY_TOKENS + _messages(messages, found)
-        for name in ("tools", "functions", "response_format"):
-            if name in fields:
-                tokens += estimate_tokens(bytes(fields[name]).decode())
-    for name in ("prompt", "input", "suffix", "instructions"):
-        tokens += _texts(getattr(request, name, None), found)
+    tokens = prompt_tokens(request, found)
+    for name in TOOL_FIELDS:
+        if name in fields:
+            tokens += estimate_tokens(bytes(fields[name]).decode())
     found.input_tokens = tokens + tokens // MARGIN_DIVISOR + 1
     answers = max(getattr(request, "n", None) or 1, getattr(request, "best_of", None) or 1)
-    if messages is not None or hasattr(request, "max_tokens"):
+    if hasattr(request, "messages") or hasattr(request, "max_tokens"):
         longest = (
             getattr(request, "max_completion_tokens", None)
             or getattr(request, "max_tokens", None)
@@ -53,6 +50,16 @@ def demand(request: msgspec.Struct, fields: dict[str, msgspec.Raw], answer_token
     if getattr(request, "modalities", None):
         found.media = True
     return found
+
+
+def prompt_tokens(request: msgspec.Struct, found: Demand | None = None) -> int:
+    """About how many tokens a request asks the model to read, its tools left out."""
+    found = found or Demand()
+    messages = getattr(request, "messages", None)
+    tokens = PER_REPLY_TOKENS + _messages(messages, found) if messages is not None else 0
+    for name in ("prompt", "input", "suffix", "instructions"):
+        tokens += _texts(getattr(request, name, None), found)
+    return tokens
 
 
 def _messages(messages: list[Message], found: Demand) -> int:

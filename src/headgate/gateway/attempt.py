@@ -23,7 +23,7 @@ from headgate.core.errors import (
 )
 from headgate.core.observer import Passage, Try
 from headgate.core.ports import Call, Exchange, Journal, Outcome, Outgoing, Principal, Reply
-from headgate.core.usage import UNKNOWN_USAGE, Usage
+from headgate.core.usage import REPORTED, UNKNOWN_USAGE, Usage
 from headgate.gateway.choose import Target
 from headgate.gateway.judge import OURS, Verdict, judge_connection, judge_status
 from headgate.gateway.settle import Bill
@@ -140,6 +140,8 @@ class Attempt:
             if self.release is not None and outcome is Outcome.OK:
                 self.release()
             status = self.reply.status if self.reply is not None else 0
+            if usage.source is not REPORTED:
+                usage = self.bill.recounted(usage)
             if self._passage is not None:
                 self._tell(self._passage, outcome, status, usage)
             charge = self.bill.charge(self.target, outcome, usage)

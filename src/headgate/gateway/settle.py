@@ -5,7 +5,11 @@ Runs on every way out. Must not know how tokens were counted.
 
 from __future__ import annotations
 
+import msgspec
+
 from headgate.core.accounting import FREE, NOTHING_HELD, Charge, Held, Hold, Standing
+from headgate.core.demand import TOOL_FIELDS, prompt_tokens
+from headgate.core.estimate import estimate_prompt_tokens
 from headgate.core.exceeded import duration
 from headgate.core.money import ONE, Ratio, charge
 from headgate.core.ports import Call, Outcome, Principal
@@ -31,6 +35,10 @@ class Bill:
         self.call = call
         self._prices = prices
         self._principal = principal
+        self._tool_bytes = 0
+        fields = call.fields
+        if "tools" in fields or "functions" in fields or "response_format" in fields:
+            self._tool_bytes = sum(memoryview(fields[name]).nbytes for name in TOOL_FIELDS if name in fields)
         self._user: str = getattr(call.request, "user", None) or ""
         accounts = principal.accounts
         self._ratio: Ratio = accounts[-1].multiplier(call.model) if accounts else ONE
@@ -45,6 +53,14 @@ class Bill:
         exact = most(self._price_at(target), self.demand)
         cost, price = charge(exact), charge(exact, self._ratio)
         return Held(self.demand.tokens, cost, price, principal.team_id, self._user)
+
+    def recounted(self, usage: Usage) -> Usage:
+        """The usage with its prompt counted by its words, where nothing but its size was looked at."""
+        call = self.call
+        if usage.source is _UNKNOWN or usage.input_tokens != estimate_prompt_tokens(call.body_bytes):
+            return usage
+        tokens = prompt_tokens(call.request) + estimate_prompt_tokens(self._tool_bytes)
+        return msgspec.structs.replace(usage, input_tokens=tokens)
 
     def charge(self, target: Target, outcome: Outcome, usage: Usage) -> Charge:
         """What an attempt has come to; adds it to the request's sum. Call it once for each."""

@@ -36,11 +36,12 @@ class Books:
     def __init__(self, database: Database, orders: Orders, table: KeyTable) -> None:
         self.database = database
         self.folder = Path(orders.folder)
+        self.journal = Path(orders.journal)
         self.calendar = Calendar(time_zone(orders.time_zone))
         self.spending = Spending(database, Path(orders.journal), orders.identity, self.calendar)
         self.watch = Watch(database)
         """Tell it who reads what before `start`; call its `look` after every change made here."""
-        self._table = table
+        self.table = table
         self._holders = KeyHolders(database, table)
         self.watch.on_change(KEYS, self._holders.refresh)
         self._orders = orders
@@ -81,7 +82,7 @@ class Books:
 
         Raises StoreError when the keys cannot be read.
         """
-        self._table.now_ms = time.time_ns() // 1_000_000
+        self.table.now_ms = time.time_ns() // 1_000_000
         await self.watch.look()
 
         def progressed(progress: Progress) -> None:
@@ -117,7 +118,7 @@ class Books:
 
     async def _tick(self) -> None:
         while True:
-            self._table.now_ms = time.time_ns() // 1_000_000
+            self.table.now_ms = time.time_ns() // 1_000_000
             await asyncio.sleep(TICK_S)
 
 

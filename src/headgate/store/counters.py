@@ -93,14 +93,14 @@ class MemoryCounters:
         """The counters of these meters."""
         return MemoryBound(self, meters)
 
-    def replay(self, meters: tuple[Meter, ...], tokens: int, at_ms: int) -> None:
-        """Counts a request of an earlier run against its rates; in order of time (Unix)."""
+    def replay(self, meters: tuple[Meter, ...], tokens: int, at_ms: int, requests: int = 1) -> None:
+        """Counts what an earlier run used against its rates; in order of time (Unix)."""
         at_clock_ms = self.clock_ms() - (self.wall_ms() - at_ms)
         for meter in meters:
             if isinstance(meter, Rate):
                 counter = self.rate(meter)
                 counter.pay(at_clock_ms)
-                counter.take(1 if meter.of == "requests" else tokens)
+                counter.take(requests if meter.of == "requests" else tokens)
 
     async def refresh_balances(self) -> None:
         """Takes over what was paid in and out by hand; raises StoreError."""

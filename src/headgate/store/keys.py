@@ -63,6 +63,10 @@ class KeyTable:
         kept, holder, end_ms = self._entries.get(digest, _NOBODY)
         return holder if compare_digest(kept, digest) and self.now_ms < end_ms else None
 
+    def holders(self) -> list[Principal]:
+        """Everybody who is let in."""
+        return [holder for _, holder, _ in self._entries.values() if holder is not None]
+
     def put(self, digest: bytes, holder: Principal, end_ms: int | None = None) -> None:
         """Lets in whoever brings the key with this SHA-256, until a time if there is one."""
         self._entries[digest] = (digest, holder, FOR_EVER_MS if end_ms is None else end_ms)
