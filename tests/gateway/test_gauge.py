@@ -14,7 +14,7 @@ from headgate.gateway.choose import Facts
 from headgate.gateway.gauge import BYTES_PER_TOKEN_AT_MOST, gauge
 
 HELLO = {"role": "user", "content": "Hello"}
-PICTURE = {
+PICTURE: dict[str, Any] = {
     "role": "user",
     "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}],
 }
@@ -72,6 +72,10 @@ def test_a_conversation_is_known_by_its_beginning() -> None:
     assert conversation({"role": "system", "content": "You are not."}, HELLO) != first
     assert conversation(system, HELLO, key="another") != first
     assert conversation(system) != first
+
+    parts = {"role": "user", "content": [{"type": "text", "text": "Look"}, PICTURE["content"][0]]}
+    assert conversation(parts) == conversation(parts, answer)
+    assert conversation(parts) != conversation(PICTURE)
 
     named = conversation(HELLO, prompt_cache_key="c1")
     assert conversation(system, answer, prompt_cache_key="c1") == named

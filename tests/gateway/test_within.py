@@ -14,12 +14,17 @@ from tests.conftest import run
 def test_what_takes_too_long_is_ended() -> None:
     async def main() -> None:
         ended = False
-        with pytest.raises(UpstreamTimedOut):
+
+        async def waits() -> None:
+            nonlocal ended
             async with within(1):
                 try:
                     await asyncio.Event().wait()
                 finally:
                     ended = True
+
+        with pytest.raises(UpstreamTimedOut):
+            await waits()
         assert ended
 
     run(main())

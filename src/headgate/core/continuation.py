@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headgate.core.body import Fields, splice
+from headgate.core.chat import ChatRequest
 from headgate.core.errors import UpstreamFailed
 from headgate.core.sse import event, events, payload
 from headgate.core.transcript import ABSENT, REASONING, Beginning
@@ -28,13 +29,10 @@ def can_continue(request: Any) -> bool:
 
     With several choices it would be unclear which, and a format would be begun anew by whoever goes on.
     """
-    wanted = getattr(request, "response_format", None)
-    return (
-        hasattr(request, "messages")
-        and (getattr(request, "n", None) or 1) == 1
-        and (wanted is None or wanted.type == "text")
-        and not getattr(request, "audio", None)
-    )
+    if not isinstance(request, ChatRequest):
+        return False
+    wanted = request.response_format
+    return (request.n or 1) == 1 and (wanted is None or wanted.type == "text") and request.audio is None
 
 
 def continued_body(fields: Fields, beginning: Beginning, way: str = "plain") -> bytes | None:

@@ -5,12 +5,13 @@ Asked only for models whose targets differ in that: most requests go where they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
+from headgate.core.message import Message
 from headgate.core.settings_routing import Routing
 from headgate.gateway.choose import Facts
 
@@ -19,8 +20,6 @@ BYTES_PER_TOKEN_AT_MOST = 6
 
 CONVERSATION_BYTES = 16
 """Of the hash that stands for a conversation; two of them meet by chance once in an age."""
-
-_messages = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def gauge(
@@ -38,22 +37,31 @@ def gauge(
         draws="image" in (getattr(request, "modalities", None) or ()),
         # A picture's bytes say nothing of its tokens.
         tokens=wished + (0 if vision else body_bytes // BYTES_PER_TOKEN_AT_MOST),
-        conversation=_conversation(request, said, key_id) if rules.sticky == "conversation" else b"",
+        conversation=_conversation(request, key_id) if rules.sticky == "conversation" else b"",
     )
 
 
-def _conversation(request: Any, said: bytes, key_id: str) -> bytes:
+def _conversation(request: Any, key_id: str) -> bytes:
     """A hash that stays the same while a conversation grows."""
+    digest = blake2b(key_id.encode(), digest_size=CONVERSATION_BYTES)
     named = getattr(request, "prompt_cache_key", None)
     if named:
-        pieces = [named.encode()]
-    else:
-        messages: Sequence[Any] = getattr(request, "messages", None) or ()
-        roles = [message.role for message in messages]
-        # Up to the user's first words: what stands before them is the same for all of an application's users.
-        first = roles.index("user") + 1 if "user" in roles else len(roles)
-        pieces = [bytes(message) for message in _messages.decode(said)[:first]] if messages else []
-    digest = blake2b(key_id.encode(), digest_size=CONVERSATION_BYTES)
-    for piece in pieces:
-        digest.update(b"\0" + piece)
+        digest.update(b"\0" + named.encode())
+        return digest.digest()
+    messages = getattr(request, "messages", None)
+    # Up to the user's first words: what stands before them is the same for all of an application's users.
+    for message in messages if isinstance(messages, list) else ():
+        if not isinstance(message, Message):
+            digest.update(bytes(message))  # another format's, which nobody has read
+            break
+        digest.update(f"\0{message.role}\0{_words(message.content)}".encode())
+        if message.role == "user":
+            break
     return digest.digest()
+
+
+def _words(content: Any) -> str:
+    """The text of a message. A picture's bytes are left out: of heavy requests, they are not at hand."""
+    if isinstance(content, str):
+        return content
+    return "\0".join([part.text or part.type for part in content or ()])
