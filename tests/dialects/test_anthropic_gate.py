@@ -124,6 +124,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorded, 
                 f"models = {json.dumps(names)}\n{headers}"
             )
         folder = tmp_path_factory.mktemp("anthropic")
+        # What an upstream says is told as it is: none rests for it.
+        tables.append("[health]\nrest_max_ms = 1\n")
         with open_gate(folder, "\n".join(tables), environment={"THERE": KEY}) as gate:
             yield server, gate
             assert KEY not in gate.log + gate.printed

@@ -71,6 +71,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorded, 
         ]
         folder = tmp_path_factory.mktemp("bedrock")
         environment = {"ID": KEY_ID, "SECRET": KEY, "TOKEN": TOKEN}
+        # What an upstream says is told as it is: none rests for it.
+        tables.append("[health]\nrest_max_ms = 1\n")
         with open_gate(folder, "\n".join(tables), environment=environment) as gate:
             yield server, gate
             assert KEY not in gate.log + gate.printed
