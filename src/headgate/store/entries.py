@@ -123,7 +123,8 @@ def list_entries(
             following = make_cursor([last["started_ms"], last["instance"], last["attempt"]])
             return Entries(_entries(connection, found[:limit]), following)
         if time.monotonic() > end_s and from_ms > wanted.from_ms:
-            return Entries(_entries(connection, found), make_cursor([from_ms, 0, 0]))
+            # Behind every entry of the millisecond before: where it goes on, nothing was looked at yet.
+            return Entries(_entries(connection, found), make_cursor([from_ms - 1, 2**15 - 1, 2**63 - 1]))
     return Entries(_entries(connection, found), None)
 
 
