@@ -129,7 +129,7 @@ WHOLE = {
     "HTML": (wrong.html_with_200, "answers with a web page", "login page"),
     "garbage": (wrong.garbage, "is not HTTP", "if it speaks TLS"),
     "cut short": (wrong.json_cut_short, "is no JSON object (application/json)", "model server"),
-    "no choices": (no_choices, "JSON that is no chat completion", "dialect"),
+    "no choices": (no_choices, "JSON that is not what was asked for", "dialect"),
     "error inside": (error_inside, "answers 200 with an error inside: the model crashed", "log"),
     "gzip": (wrong.gzip_unasked, "compresses its replies", "proxy"),
     "silence": (wrong.silence, "no answer within 0.4 s", "still loading"),
@@ -359,6 +359,25 @@ async def _hanging(line: Line) -> None:
 def test_a_connection_that_never_comes() -> None:
     with full_backlog() as port:
         assert reach(f"http://127.0.0.1:{port}/v1") == f"no connection to 127.0.0.1:{port} in time"
+
+
+def test_models_that_make_vectors() -> None:
+    async def vectors(line: Line, asked: Asked) -> None:
+        await _json(
+            line, "200 OK", {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 3}}
+        )
+
+    async def main(misbehave: wrong.Misbehaviour) -> Trial:
+        async with scripted(like(misbehave)) as server:
+            settings = upstream(f"http://127.0.0.1:{server.port}/v1")
+            (trial,) = await try_upstream(settings, settings.models[0], limit_ms=LIMIT_MS, embeddings=True)
+            return trial
+
+    trial = run(main(vectors))
+    assert [finding.detail for finding in trial.findings] == ["answers"]
+    assert (trial.ok, trial.stream_ms) == (True, None)
+    assert "not what was asked for" in run(main(no_choices)).findings[0].detail
+    assert "web page" in run(main(wrong.html_with_200)).findings[0].detail
 
 
 def test_an_identity_in_place_of_a_key() -> None:

@@ -63,10 +63,16 @@ def _described(upstream: Upstream) -> dict[str, Any]:
 @click.option(
     "--timeout-ms", type=click.IntRange(1), default=LIMIT_MS, help="How long to wait for one thing."
 )
+@click.option("--embeddings", is_flag=True, help="Ask for vectors, of models that do not talk.")
 @json_option
 @click.argument("names", nargs=-1)
 def test(
-    config: Path | None, model: str | None, timeout_ms: int, as_json: bool, names: tuple[str, ...]
+    config: Path | None,
+    model: str | None,
+    timeout_ms: int,
+    embeddings: bool,
+    as_json: bool,
+    names: tuple[str, ...],
 ) -> None:
     """Send each upstream a real, tiny request, whole and streamed, and say what is wrong.
 
@@ -82,7 +88,9 @@ def test(
     chosen = _chosen(_settings(config), names, model)
 
     async def run() -> list[Trial]:
-        each = await asyncio.gather(*(try_upstream(*one, limit_ms=timeout_ms) for one in chosen))
+        each = await asyncio.gather(
+            *(try_upstream(*one, limit_ms=timeout_ms, embeddings=embeddings) for one in chosen)
+        )
         return [trial for trials in each for trial in trials]
 
     trials = uvloop.run(run())

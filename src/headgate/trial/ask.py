@@ -17,6 +17,7 @@ from headgate.backends.discover import ask as ask_models
 from headgate.core.address import parse_base_url
 from headgate.core.body import open_body
 from headgate.core.chat import ChatRequest
+from headgate.core.embedding import EmbeddingRequest
 from headgate.core.errors import ApiError, HeadgateError, UpstreamError, UpstreamTimeout
 from headgate.core.ports import Call, Outgoing, Reply
 from headgate.core.settings import Upstream
@@ -25,7 +26,7 @@ from headgate.core.sse import EventSplitter, events
 from headgate.core.tap import StreamTap, whole_usage
 from headgate.core.usage import Source
 from headgate.dialects.refusal import read as read_refusal
-from headgate.endpoints import CHAT_COMPLETIONS
+from headgate.endpoints import CHAT_COMPLETIONS, EMBEDDINGS
 from headgate.fleet import Member, make_remote
 from headgate.trial import words
 from headgate.trial.words import Finding
@@ -58,8 +59,13 @@ class Trial(msgspec.Struct, frozen=True):
         return all(finding.ok for finding in self.findings)
 
 
-async def try_upstream(upstream: Upstream, model: Model, *, limit_ms: int) -> list[Trial]:
-    """Tries one model of an upstream, with each of its keys; waits no longer than `limit_ms` for anything."""
+async def try_upstream(
+    upstream: Upstream, model: Model, *, limit_ms: int, embeddings: bool = False
+) -> list[Trial]:
+    """Tries one model of an upstream, with each of its keys; waits no longer than `limit_ms` for anything.
+
+    `embeddings`: it makes vectors, and does not talk.
+    """
     bounded = msgspec.structs.replace(
         upstream,
         models=(),
@@ -71,7 +77,7 @@ async def try_upstream(upstream: Upstream, model: Model, *, limit_ms: int) -> li
     )
     keys = upstream.api_keys or ((upstream.api_key,) if upstream.api_key is not None else (None,))
     each = [msgspec.structs.replace(bounded, api_key=key, api_keys=()) for key in keys]
-    return [await _Try(settings, model, limit_ms).run() for settings in each]
+    return [await _Try(settings, model, limit_ms, embeddings=embeddings).run() for settings in each]
 
 
 class _Refused(Exception):
@@ -85,11 +91,12 @@ class _Refused(Exception):
 class _Try:
     """One trial, with one key."""
 
-    def __init__(self, settings: Upstream, model: Model, limit_ms: int) -> None:
+    def __init__(self, settings: Upstream, model: Model, limit_ms: int, *, embeddings: bool) -> None:
         self._settings = settings
         self._model = model.sent_as
         self._shown = model.name
         self._limit_ms = limit_ms
+        self._embeddings = embeddings
         self._limit_field = LIMITS[0]
         self._key = settings.api_key.origin if settings.api_key is not None else ""
         if settings.identity is not None:
@@ -98,10 +105,11 @@ class _Try:
         self._first_ms: int | None = None
 
     async def run(self) -> Trial:
-        """Asks, first for a whole reply, then for a stream."""
+        """Asks, first for a whole reply, then for a stream; or for vectors."""
+        asks = (self._vectors,) if self._embeddings else (self._whole, self._stream)
         took_ms: list[int | None] = [None, None]
         async with _member(self._settings) as member:
-            for number, ask in enumerate((self._whole, self._stream)):
+            for number, ask in enumerate(asks):
                 began_s = time.monotonic()
                 try:
                     # The pool bounds each wait; this bounds an upstream that never stops saying a little.
@@ -148,6 +156,23 @@ class _Try:
         self._findings.append(words.good("whole", "answers"))
         if usage.source is not Source.REPORTED:
             self._findings.append(words.no_usage("whole"))
+
+    async def _vectors(self, member: Member) -> None:
+        outgoing, reply = await self._send(member, "whole", stream=False)
+        try:
+            body = await reply.read(REPLY_BYTES)
+        finally:
+            reply.close()
+        self._expect_unpacked("whole", reply)
+        try:
+            if outgoing.translator is not None:
+                body = outgoing.translator.whole(body)
+            vectors = msgspec.json.decode(body, type=_Vectors).data
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise _Refused(self._odd("whole", reply, body)) from None
+        if not vectors:
+            raise _Refused(words.not_completion("whole", body))
+        self._findings.append(words.good("whole", "answers"))
 
     async def _stream(self, member: Member) -> None:
         outgoing, reply = await self._send(member, "stream", stream=True)
@@ -238,6 +263,11 @@ class _Try:
             return reply.status != 404 or words.is_unknown_model(reply.status, body)
 
     def _outgoing(self, member: Member, *, stream: bool) -> Outgoing:
+        if self._embeddings:
+            body = msgspec.json.encode({"model": self._model, "input": PROMPT})
+            asked, given = open_body(body, EmbeddingRequest)
+            call = Call(EMBEDDINGS, asked, given, False, False, self._model, int(time.time()))
+            return member.upstream.dialect.request(call)
         body = msgspec.json.encode(
             {
                 "model": self._model,
@@ -260,6 +290,10 @@ class _Try:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return words.not_json(step, reply.header(b"content-type") or b"", body)
         return words.not_completion(step, body)
+
+
+class _Vectors(msgspec.Struct):
+    data: list[msgspec.Raw] = []
 
 
 class _Completion(msgspec.Struct):

@@ -214,12 +214,12 @@ def not_json(step: str, kind: bytes, body: bytes) -> Finding:
 
 
 def not_completion(step: str, body: bytes) -> Finding:
-    """JSON, but without choices."""
+    """JSON, but without choices, or without vectors."""
     told = read(body)
     if told.message:
         detail = f"answers 200 with an error inside: {told.message[:EXCERPT_CHARACTERS]}"
         return _bad(step, detail, "look into the upstream's own log")
-    return _bad(step, "answers with JSON that is no chat completion", "is dialect the right one?")
+    return _bad(step, "answers with JSON that is not what was asked for", "is dialect the right one?")
 
 
 def no_stream(kind: bytes) -> Finding:
