@@ -94,6 +94,8 @@ class UsageObject(msgspec.Struct, gc=False):
         if read is None or self.cache_read_input_tokens is not None:
             return self._otherwise(source, read, made)
         if into is None and out is None and self.seconds is None:
+            if made is not None and 0 <= read < _LIMIT and 0 <= made < _LIMIT:  # nearly always
+                return Usage(source, read, 0, made)
             return Usage(source, _count(read), 0, _count(made))
         into, out = into or _NO_DETAILS, out or _NO_DETAILS
         return Usage(

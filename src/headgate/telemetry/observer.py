@@ -14,7 +14,7 @@ from headgate.core.observer import Passage, Seen, Try
 from headgate.core.ports import Headers, Outcome
 from headgate.core.settings_telemetry import Log
 from headgate.core.settings_telemetry import Telemetry as TraceSettings
-from headgate.core.usage import Source, Usage
+from headgate.core.usage import REPORTED, UNKNOWN_USAGE, Source, Usage
 from headgate.telemetry import context
 from headgate.telemetry.counters import DURATION_BOUNDS_S, Counters, Series
 from headgate.telemetry.lag import LagWatch
@@ -102,7 +102,10 @@ class Telemetry:
 
     def again(self, passage: Passage) -> None:
         """Counts an attempt that is not a request's last one."""
-        _count_attempt(self.counters.series(passage.endpoint, passage.label, passage.target), passage)
+        if passage.outcome is not None:
+            series = self.counters.series(passage.endpoint, passage.label, passage.target)
+            series.attempts[passage.outcome] += 1
+            _count_usage(series, passage.usage)
 
     def between(self, passage: Passage, gap_s: float) -> None:
         """Counts one of the pauses in a stream."""
@@ -121,9 +124,12 @@ class Telemetry:
             duration = series.duration
             duration.counts[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
             duration.total += seconds
-            if passage.outcome is not None:
-                _count_attempt(series, passage)
-            if passage.first_s and passage.stream:
+            outcome = passage.outcome
+            if outcome is not None:
+                series.attempts[outcome] += 1
+                if passage.usage is not UNKNOWN_USAGE:
+                    _count_usage(series, passage.usage)
+            if passage.stream and passage.first_s:
                 series.first_token.add(passage.first_s - seen.started_s)
             if seen.failure is not None or seen.gone:
                 _count_error(series, seen)
@@ -175,22 +181,19 @@ class Telemetry:
         )
 
 
-def _count_attempt(series: Series, passage: Passage) -> None:
-    if passage.outcome is not None:
-        series.attempts[passage.outcome] += 1
-        usage = passage.usage
-        series.prompt_tokens += usage.input_tokens
-        series.completion_tokens += usage.output_tokens
-        if usage.cached_input_tokens:
-            series.cached_tokens += usage.cached_input_tokens
-        if usage.reasoning_tokens:
-            series.reasoning_tokens += usage.reasoning_tokens
-        if usage.images or usage.seconds or usage.characters:
-            series.images += usage.images
-            series.seconds += usage.seconds
-            series.characters += usage.characters
-        if usage.source is Source.ESTIMATED or usage.source is Source.PARTIAL:
-            series.estimated += 1
+def _count_usage(series: Series, usage: Usage) -> None:
+    series.prompt_tokens += usage.input_tokens
+    series.completion_tokens += usage.output_tokens
+    if usage.cached_input_tokens:
+        series.cached_tokens += usage.cached_input_tokens
+    if usage.reasoning_tokens:
+        series.reasoning_tokens += usage.reasoning_tokens
+    if usage.images or usage.seconds or usage.characters:
+        series.images += usage.images
+        series.seconds += usage.seconds
+        series.characters += usage.characters
+    if usage.source is not REPORTED and usage.source is not Source.UNKNOWN:
+        series.estimated += 1
 
 
 def _count_error(series: Series, seen: Seen) -> None:
