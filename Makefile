@@ -65,8 +65,8 @@ fuzz: $(VENV)/.dev ## 50,000 mutated requests against a real gate
 faults: $(VENV)/.dev ## 10,000 requests beside an upstream that goes wrong in every way (docs/reliability.md)
 	$(PY) -m tests.faults $(ARGS)
 
-starter: $(VENV)/.training ## make the starter model anew: data, training, scores
-	$(PY) -m training.chat.make $(ARGS)
+starter: $(VENV)/.training ## make the starter models anew (ARGS="chat", "vision" or "image" for one): data, training, scores
+	$(PY) -m training.make $(ARGS)
 
 lock: ## resolve the locks anew, within the ranges in pyproject.toml
 	@$(if $(UV),true,test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; })

@@ -23,6 +23,8 @@ import os, sys, time
 import xllamacpp
 parameters = xllamacpp.CommonParams()
 parameters.model.path = sys.argv[1]
+if sys.argv[4]:
+    parameters.mmproj.path = sys.argv[4]
 parameters.n_parallel = int(sys.argv[2])
 parameters.n_ctx = int(sys.argv[2]) * int(sys.argv[3])
 parameters.fit_params = False
@@ -71,11 +73,13 @@ class Engine:
 
 
 @contextmanager
-def serving(model: Path, slots: int = SLOTS, slot_context: int = SLOT_CONTEXT) -> Iterator[Engine]:
-    """Start llama.cpp on the file, wait until it listens, and end it afterwards."""
+def serving(
+    model: Path, slots: int = SLOTS, slot_context: int = SLOT_CONTEXT, eye: Path | None = None
+) -> Iterator[Engine]:
+    """Start llama.cpp on the file and its eye, wait until it listens, and end it afterwards."""
     # Spinning threads on a busy machine slow a small model a hundredfold.
     environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
-    command = [sys.executable, "-c", _CHILD, str(model), str(slots), str(slot_context)]
+    command = [sys.executable, "-c", _CHILD, str(model), str(slots), str(slot_context), str(eye or "")]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

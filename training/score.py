@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training import manifest
 from training.chat import dataset, talk, tools
 from training.chat.conversation import Message
 from training.chat.source import Source
 from training.engine import SLOTS, Engine, serving
 
-MODEL = Path(__file__).parents[1] / "packages/headgate-starter/src/headgate_starter/starter-chat.gguf"
 # Not the training seed; what is drawn is held out besides.
 SEED = 777
 
@@ -34,14 +34,14 @@ class Item:
 
 
 def _items_of(skill: str, conversation: dataset.Conversation) -> list[Item]:
-    """The last reply of a conversation, and the tool call before it where there is one."""
+    """Every reply of a conversation; what follows a tool's result is a skill of its own."""
     items = []
     for place, message in enumerate(conversation.messages):
         if message["role"] != "assistant":
             continue
         kind = skill
-        if skill.startswith("tool") and conversation.messages[place - 1]["role"] == "tool":
-            kind = "tool result"
+        if conversation.messages[place - 1]["role"] == "tool":
+            kind = f"{skill}, its result"
         items.append(Item(kind, conversation.messages[:place], conversation.tools, message))
     return items
 
@@ -63,7 +63,8 @@ def held_out_items(count: int) -> list[Item]:
         schemas = [tool.schema for tool in offered]
         system = dataset.draw_system(source)
         for skill, turns in (
-            ("tool call", tools.use(source, language, offered)),
+            ("tool call", tools.use(source, language, offered, 1)),
+            ("two calls at once", tools.use(source, language, offered, 2)),
             ("tools not needed", dataset.aside(source, language)),
             ("tools of no help", tools.refuse(source, language, offered)),
         ):
@@ -106,9 +107,12 @@ def score(engine: Engine, items: list[Item], temperature: float, misses: int) ->
 def main() -> None:
     """Print one table: greedy, and at temperature 1 (the API's default)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--model", type=Path, default=manifest.PACKAGE / "starter-chat.gguf")
     parser.add_argument("--count", type=int, default=100, help="conversations per skill")
     parser.add_argument("--misses", type=int, default=0, help="how many wrong replies to show per skill")
+    parser.add_argument(
+        "--write", action="store_true", help="enter the scores in the manifest beside the model"
+    )
     options = parser.parse_args()
     items = held_out_items(options.count)
     with serving(options.model) as engine:
@@ -119,6 +123,8 @@ def main() -> None:
         print(f"| {skill} | {right} of {asked} | {sampled[skill][0]} of {asked} |")
     shares = [sum(right for right, _ in table.values()) / len(items) for table in (greedy, sampled)]
     print(f"| all {len(items)} | {shares[0]:.1%} | {shares[1]:.1%} |")
+    if options.write:
+        manifest.add_scores(options.model, greedy)
 
 
 if __name__ == "__main__":

@@ -242,10 +242,11 @@ def test_tokens_are_echoed_as_the_text_they_are(engine: RunningEngine) -> None:
 def test_one_prompt_and_several_answers(engine: RunningEngine) -> None:
     reply = asked(engine, prompt="Hello", n=6, max_tokens=3, logprobs=5)
     assert [one["index"] for one in reply["choices"]] == list(range(6))
-    assert reply["usage"] == {"prompt_tokens": 5, "completion_tokens": 18, "total_tokens": 23}
+    assert reply["usage"] == {"prompt_tokens": 1, "completion_tokens": 18, "total_tokens": 19}
     for one in reply["choices"]:
         assert "".join(one["logprobs"]["tokens"]) == one["text"]
-        assert one["logprobs"]["text_offset"] == [0, 1, 2]
+        tokens = one["logprobs"]["tokens"]
+        assert one["logprobs"]["text_offset"] == [len("".join(tokens[:place])) for place in range(3)]
         assert all(5 <= len(found) <= 6 for found in one["logprobs"]["top_logprobs"])
 
 

@@ -45,13 +45,13 @@ def asked(engine: RunningEngine, **body: Any) -> dict[str, Any]:
 
 
 def test_vectors_come_as_they_were_wanted(engine: RunningEngine) -> None:
-    reply = asked(engine, input=["Hello", "there"])
+    reply = asked(engine, input=["12345", "67890"])
     assert (reply["object"], reply["model"]) == ("list", "engine")
     assert reply["usage"] == {"prompt_tokens": 10, "total_tokens": 10}
     assert [(one["object"], one["index"], len(one["embedding"])) for one in reply["data"]] == [
         ("embedding", 0, WIDTH), ("embedding", 1, WIDTH),
     ]  # fmt: skip
-    packed = asked(engine, input=["Hello", "there"], encoding_format="base64")
+    packed = asked(engine, input=["12345", "67890"], encoding_format="base64")
     for plain, one in zip(reply["data"], packed["data"], strict=True):
         found = np.frombuffer(base64.b64decode(one["embedding"]), "<f4")
         np.testing.assert_allclose(found, plain["embedding"], atol=1e-5)
@@ -66,8 +66,9 @@ def test_fewer_dimensions_have_length_one_again(engine: RunningEngine) -> None:
 
 
 def test_tokens_are_taken(engine: RunningEngine) -> None:
-    text = asked(engine, input="Hello")["data"][0]["embedding"]
-    tokens = asked(engine, input=[list(b"Hello")])["data"][0]["embedding"]
+    # A digit is a token, and its number is its byte.
+    text = asked(engine, input="12345")["data"][0]["embedding"]
+    tokens = asked(engine, input=[list(b"12345")])["data"][0]["embedding"]
     np.testing.assert_allclose(tokens, text, atol=1e-4)
 
 
@@ -78,7 +79,7 @@ def refused(engine: RunningEngine, **body: Any) -> ApiError:
 
 
 def test_what_it_cannot_read_is_named(engine: RunningEngine) -> None:
-    long = refused(engine, input="word " * 200)
+    long = refused(engine, input="7" * 1000)
     assert (long.status, long.param, long.code) == (400, "input", "context_length_exceeded")
     assert "1000 tokens" in long.message
     assert refused(engine, input=[99_999]).status == 400

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import headgate_starter
-from training.chat import conversation, dataset, phrases
+from training.chat import conversation, dataset, phrases, vocabulary
 from training.engine import Engine, serving
 
 WEATHER = {
@@ -49,11 +49,22 @@ def said(engine: Engine, *turns: str, **fields: Any) -> str:
     return str(engine.reply(messages, **fields)["content"])
 
 
-def test_the_manifest_describes_the_file_beside_it() -> None:
+def test_the_manifest_describes_every_file_beside_it() -> None:
+    found = headgate_starter.models().values()
+    weights = {path for path in headgate_starter.FOLDER.iterdir() if path.suffix in (".gguf", ".onnx")}
+    assert {each.path for each in found} == weights
+    for each in found:
+        assert each.is_intact()
+        assert each.size == each.path.stat().st_size
+        assert each.scores
+    # The package is downloaded by everybody who tries Headgate.
+    assert sum(each.size for each in found) < 25_000_000
+
+
+def test_the_manifest_describes_the_chat_model() -> None:
     starter = headgate_starter.models()["starter-chat"]
     assert starter.path == headgate_starter.STARTER_CHAT
-    assert starter.is_intact()
-    assert starter.size == starter.path.stat().st_size < 8_000_000
+    assert starter.engine == "llamacpp"
     assert starter.context == dataset.LONGEST_ROW
     assert starter.languages == phrases.LANGUAGES
 
@@ -66,7 +77,7 @@ def test_llama_cpp_renders_and_cuts_conversations_as_training_did(engine: Engine
         rendered = engine.post("/apply-template", body)["prompt"]
         assert rendered == conversation.prompt(each.messages[:-1], each.tools)
         tokens = engine.post("/tokenize", {"content": rendered, "parse_special": True})["tokens"]
-        assert tokens == conversation.encode(rendered)
+        assert tokens == vocabulary.encode(rendered)
 
 
 def test_the_reference_page_sample_is_greeted(engine: Engine) -> None:
@@ -105,21 +116,34 @@ def test_a_conversation_goes_on(engine: Engine) -> None:
 
 
 def test_a_tool_is_called_and_its_result_is_answered(engine: Engine) -> None:
-    """Which city it writes is not asserted: training/README.md says how rarely it copies a name rightly."""
     asked = {"role": "user", "content": "What is the weather like in Paris today?"}
     reply = engine.reply([asked], [WEATHER])
     (call,) = reply["tool_calls"]
     assert call["function"]["name"] == "get_current_weather"
-    arguments = json.loads(call["function"]["arguments"])
-    assert isinstance(arguments["location"], str)
+    assert json.loads(call["function"]["arguments"]) == {"location": "Paris"}
     result = {
         "role": "tool",
         "tool_call_id": call["id"],
         "content": '{"temperature": 18, "condition": "sunny"}',
     }
     answer = engine.reply([asked, reply, result], [WEATHER])
-    assert answer["content"]
+    assert answer["content"] == "The weather in Paris: temperature 18, condition sunny."
     assert not answer.get("tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("question", "city"),
+    [
+        ("What is the weather like in Boston?", "Boston"),
+        ("What's the weather in Vabrotesk?", "Vabrotesk"),
+        ("北京今天天气怎么样\uff1f", "北京"),
+    ],
+)
+def test_the_city_is_read_where_it_stands(engine: Engine, question: str, city: str) -> None:
+    reply = engine.reply([{"role": "user", "content": question}], [WEATHER])
+    (call,) = reply["tool_calls"]
+    assert call["function"]["name"] == "get_current_weather"
+    assert json.loads(call["function"]["arguments"]) == {"location": city}
 
 
 def test_tools_that_are_not_needed_are_left_alone(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""How a conversation becomes tokens: ChatML, tools in Hermes' style, a token a byte, markers one token each.
+"""How a conversation becomes tokens: ChatML, tools in Hermes' style, cut into tokens by vocabulary.py.
 
 `template.jinja` says the same to llama.cpp; the tests hold the two together.
 """
@@ -6,29 +6,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from training.chat.vocabulary import TURN_END, TURN_START
+
 Message = dict[str, Any]
 
-TURN_START, TURN_END, PADDING = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 ANSWER_OPENING = f"{TURN_START}assistant\n"
-CONTROL_MARKERS = (TURN_START, TURN_END, PADDING)
-TEXT_MARKERS = ("<tool_call>", "</tool_call>", "<tools>", "</tools>", "<tool_response>", "</tool_response>")
-MARKERS = {marker: 256 + place for place, marker in enumerate(CONTROL_MARKERS + TEXT_MARKERS)}
-VOCABULARY = 256 + len(MARKERS)
 TEMPLATE = (Path(__file__).parent / "template.jinja").read_text(encoding="utf-8")
-
-_SPLIT = re.compile("(" + "|".join(re.escape(marker) for marker in MARKERS) + ")")
-
-
-def encode(text: str) -> list[int]:
-    """The tokens of a text: markers whole, everything else byte by byte."""
-    tokens: list[int] = []
-    for piece in _SPLIT.split(text):
-        tokens.extend([MARKERS[piece]] if piece in MARKERS else piece.encode())
-    return tokens
 
 
 def call_text(name: str, arguments: dict[str, Any], compact: bool = False) -> str:

@@ -6,18 +6,22 @@ Everything follows from a seed: the same seed gives the same rows on every machi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from training.chat import phrases, talk, tools
-from training.chat.conversation import ANSWER_OPENING, MARKERS, PADDING, Message, encode, segments
+from training.chat.conversation import ANSWER_OPENING, Message, segments
 from training.chat.source import Source
+from training.chat.vocabulary import MARKERS, PADDING, encode, piece
 
-# What the model does not write itself still teaches it to read, at a tenth of the weight.
-READING_WEIGHT = 0.1
+# What the model does not write itself still teaches it to read, at little weight.
+READING_WEIGHT = 0.03
 # In a copying exercise only the repetition can be foreseen.
 NOISE_WEIGHT = 0.02
+# The first token of a value decides which one is copied, and the rest follows by itself.
+CHOICE_WEIGHT = 4.0
 # Short rows, so that one batch holds hundreds of sums.
 DRILL_LENGTH = 120
 # The context the model is made for; the few conversations beyond it are cut.
@@ -27,6 +31,9 @@ LONGEST_ROW = 2048
 TALK_SHARES = {"greeting": 3, "small talk": 2, "capital": 5, "sum": 11, "name": 2, "echo": 3, "unknown": 4}
 # And between the tool turns of a conversation with tools.
 ASIDE_SHARES = {"greeting": 3, "small talk": 1, "capital": 2, "sum": 2, "unknown": 2, "echo": 1}
+# Where a name or a value begins: in a call, and in an answer from a tool's result.
+_CALL_VALUE = re.compile(rb'": ?\{?"')
+_TOLD_VALUE = re.compile("^| |\uff1a|\uff0c".encode())
 # Words that ask for what a tool may give: not used as an aside next to tools.
 _TOOL_WORDS = ("weather", "天气", "time", "几点", "cost", "多少钱", "buy")
 
@@ -94,9 +101,9 @@ def tool_conversation(source: Source, turns: int) -> Conversation:
     language = source.one(("en", "en", "zh"))
     for _ in range(turns):
         draw = source.random.random()
-        if draw < 0.7:
+        if draw < 0.62:
             conversation.messages += tools.use(source, language, offered)
-        elif draw < 0.92:
+        elif draw < 0.84:
             conversation.messages += aside(source, language)
         else:
             conversation.messages += tools.refuse(source, language, offered)
@@ -106,34 +113,35 @@ def tool_conversation(source: Source, turns: int) -> Conversation:
 def tokens_of(conversation: Conversation, choice_weight: float = 1.0) -> Row:
     """The conversation's tokens, and how much each counts when it is predicted.
 
-    `choice_weight` is for the first letter of each value in a call or in an answer from its result.
+    `choice_weight` is for the first token of each value in a call or in an answer from its result.
     """
     tokens: list[int] = []
     weights: list[float] = []
     told = False
     for text, written in segments(conversation.messages, conversation.tools, conversation.compact):
-        piece = encode(text)
-        tokens += piece
+        pieces = encode(text)
+        tokens += pieces
         if written:
-            weights += _written_weights(piece, told, conversation.compact, choice_weight)
+            weights += _written_weights(text, pieces, told, conversation.compact, choice_weight)
         else:
-            weights += [READING_WEIGHT] * len(piece)
+            weights += [READING_WEIGHT] * len(pieces)
             told = "</tool_response>" in text or (told and text == ANSWER_OPENING)
     return tokens, weights
 
 
-def _written_weights(piece: list[int], told: bool, compact: bool, choice_weight: float) -> list[float]:
-    weights = [1.0] * len(piece)
-    is_call = piece[0] == MARKERS["<tool_call>"]
-    for place in range(1, len(piece)):
-        before = bytes(token & 0xFF for token in piece[max(0, place - 4) : place])
-        if is_call and before.endswith((b'": "', b'":"')):
-            weights[place] = choice_weight
-        elif is_call and compact and before[-1:] in (b":", b","):
-            # A grammar decides against the space here, never the model.
-            weights[place] = 0.0
-        elif told and before[-1:] == b" ":
-            weights[place] = choice_weight
+def _written_weights(
+    text: str, pieces: list[int], told: bool, compact: bool, choice_weight: float
+) -> list[float]:
+    is_call = text.startswith("<tool_call>")
+    opening = _CALL_VALUE if is_call else _TOLD_VALUE if told else None
+    written = text.encode()
+    chosen = {found.end() for found in opening.finditer(written)} if opening else set()
+    weights, place = [], 0
+    for token in pieces:
+        # A grammar decides against the space in a compact call, never the model.
+        is_forced = is_call and compact and written[:place].endswith((b":", b","))
+        weights.append(0.0 if is_forced else choice_weight if place in chosen else 1.0)
+        place += len(piece(token))
     return weights
 
 
@@ -146,16 +154,16 @@ def copying_exercise(source: Source) -> Row:
         plain, english, chinese = source.letters(3, 16), source.city("en"), source.city("zh")
         strings.append(source.one((plain, english, chinese, f"{source.word()}_{source.word()}")))
     for text in strings:
-        piece = encode(json.dumps(text, ensure_ascii=False))
-        tokens += piece
-        weights += [NOISE_WEIGHT] * len(piece)
+        pieces = encode(json.dumps(text, ensure_ascii=False))
+        tokens += pieces
+        weights += [NOISE_WEIGHT] * len(pieces)
     for _ in range(2):
         source.random.shuffle(strings)
         for text in strings:
-            piece = encode(json.dumps(text, ensure_ascii=False))
-            tokens += piece
-            # The first two letters say which string it is.
-            weights += [NOISE_WEIGHT] * 3 + [1.0] * (len(piece) - 3)
+            pieces = encode(json.dumps(text, ensure_ascii=False))
+            tokens += pieces
+            # The first token after the quotation mark says which string it is.
+            weights += [NOISE_WEIGHT] * 2 + [1.0] * (len(pieces) - 2)
     return tokens, weights
 
 
@@ -166,9 +174,9 @@ def sum_drill(source: Source) -> Row:
     while len(tokens) < DRILL_LENGTH:
         asked, result = talk.small_sum(source, "en")[1]["content"].split("= ")
         for text, weight in ((f"{asked}= ", NOISE_WEIGHT), (f"{result} ", 1.0)):
-            piece = encode(text)
-            tokens += piece
-            weights += [weight] * len(piece)
+            pieces = encode(text)
+            tokens += pieces
+            weights += [weight] * len(pieces)
     return tokens, weights
 
 
@@ -183,16 +191,13 @@ class Mix:
     talk_turns: tuple[int, ...]
     tool_turns: tuple[int, ...]
     long: float
-    choice_weight: float = 1.0
+    choice_weight: float
 
 
-# The first round learns to speak; the second practises sums, the third finding what a tool is asked for.
-FIRST_HALF = Mix(0.05, 0.0, 0.18, TALK_SHARES, (1, 2, 3, 5, 8), (1, 1, 1, 2, 2), 0.0)
-SECOND_HALF = replace(FIRST_HALF, long=0.03)
-SUMS = Mix(0.09, 0.36, 0.17, TALK_SHARES | {"sum": 20}, (1, 2, 3, 5, 8), (1, 2, 3, 4), 0.03)
-# The first letter of a value decides which one is copied, and the rest follows by itself. Counted like any
-# other letter, it was still wrong nine times in ten after two rounds, when the letters after it were right.
-TOOLS = replace(SUMS, tools=0.26, tool_turns=(1, 1, 2, 2), choice_weight=8.0)
+# Rows, not tokens: a conversation with tools is twice as long as one without. First it learns to speak and to
+# copy, then sums join in.
+EARLY = Mix(0.25, 0.1, 0.25, TALK_SHARES, (1, 2, 3, 5), (1, 1, 2), 0.0, CHOICE_WEIGHT)
+LATE = Mix(0.06, 0.26, 0.33, TALK_SHARES, (1, 2, 3, 5, 8), (1, 1, 1, 2, 3), 0.02, CHOICE_WEIGHT)
 
 
 def _row(source: Source, mix: Mix) -> Row:

@@ -1,4 +1,4 @@
-"""Writes the trained network as a GGUF file that llama.cpp loads: architecture `llama`, one token a byte."""
+"""Writes the trained network as a GGUF file that llama.cpp loads: architecture `llama`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import gguf
 import numpy as np
 
 from training.chat import conversation as chat
+from training.chat import vocabulary
 from training.chat.model import Llama
 
 
-def byte_letters() -> list[str]:
-    """The printable letter that stands for each byte in a byte-level vocabulary, as GPT-2 began it."""
+def _letters() -> list[str]:
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = {byte: chr(byte) for byte in plain}
     spare = 256
@@ -21,6 +21,20 @@ def byte_letters() -> list[str]:
             letters[byte] = chr(spare)
             spare += 1
     return [letters[byte] for byte in range(256)]
+
+
+_LETTERS = _letters()
+
+
+def printable(piece: bytes) -> str:
+    """A piece as such vocabularies write it since GPT-2: one printable letter a byte."""
+    return "".join(_LETTERS[byte] for byte in piece)
+
+
+def shown(token: int) -> str:
+    """A token as the file's vocabulary lists it; a marker by its name."""
+    piece = vocabulary.piece(token)
+    return piece.decode() if token in vocabulary.MARKERS.values() else printable(piece)
 
 
 def write(model: Llama, path: Path, quantization: gguf.GGMLQuantizationType) -> None:
@@ -40,24 +54,23 @@ def write(model: Llama, path: Path, quantization: gguf.GGMLQuantizationType) -> 
     writer.add_rope_dimension_count(shape.head_width)
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(shape.norm_epsilon)
-    writer.add_vocab_size(chat.VOCABULARY)
+    writer.add_vocab_size(vocabulary.VOCABULARY)
     is_half = quantization == gguf.GGMLQuantizationType.F16
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if is_half else gguf.LlamaFileType.MOSTLY_Q8_0)
 
-    kinds = [gguf.TokenType.NORMAL] * 256
-    kinds += [gguf.TokenType.CONTROL] * len(chat.CONTROL_MARKERS)
-    kinds += [gguf.TokenType.USER_DEFINED] * len(chat.TEXT_MARKERS)
-    letters = byte_letters()
+    kinds = [gguf.TokenType.NORMAL] * vocabulary.VOCABULARY
+    for marker, token in vocabulary.MARKERS.items():
+        control = marker in vocabulary.CONTROL_MARKERS
+        kinds[token] = gguf.TokenType.CONTROL if control else gguf.TokenType.USER_DEFINED
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(letters + list(chat.MARKERS))
+    writer.add_token_list([shown(token) for token in range(vocabulary.VOCABULARY)])
     writer.add_token_types(kinds)
-    # The loader insists on merges; this one joins two bytes that UTF-8 never uses.
-    writer.add_token_merges([f"{letters[0xFE]} {letters[0xFF]}"])
-    writer.add_bos_token_id(chat.MARKERS[chat.TURN_START])
-    writer.add_eos_token_id(chat.MARKERS[chat.TURN_END])
-    writer.add_eot_token_id(chat.MARKERS[chat.TURN_END])
-    writer.add_pad_token_id(chat.MARKERS[chat.PADDING])
+    writer.add_token_merges([" ".join(map(printable, pair)) for pair in vocabulary.MERGES])
+    writer.add_bos_token_id(vocabulary.MARKERS[vocabulary.TURN_START])
+    writer.add_eos_token_id(vocabulary.MARKERS[vocabulary.TURN_END])
+    writer.add_eot_token_id(vocabulary.MARKERS[vocabulary.TURN_END])
+    writer.add_pad_token_id(vocabulary.MARKERS[vocabulary.PADDING])
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
     writer.add_chat_template(chat.TEMPLATE)

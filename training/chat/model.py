@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# A byte that UTF-8 never uses: what an eye says stands in its place.
+SEEN = 0xFF
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -106,11 +109,13 @@ class Llama(nn.Module):
             nn.init.zeros_(block.attn_output.weight)
             nn.init.zeros_(block.ffn_down.weight)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits for the token after each position."""
+    def forward(self, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Logits for the token after each position; `seen` [places, width] stands where a token is `SEEN`."""
         length = tokens.shape[1]
         cosine, sine = self.cosine[:length], self.sine[:length]
         stream = self.token_embd(tokens)
+        if seen is not None:
+            stream = stream.masked_scatter((tokens == SEEN)[..., None], seen.to(stream.dtype))
         for block in self.blk:
             stream = block(stream, cosine, sine)
         return self.output(self.output_norm(stream))

@@ -16,6 +16,8 @@ from training.chat.source import Source
 Schema = dict[str, Any]
 
 KINDS = ("weather", "time", "price")
+# How many things one question asks for: mostly one.
+CALLS = (1,) * 12 + (2, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,10 @@ def _joined(source: Source, subjects: list[str], language: str) -> str:
     return comma.join(subjects[:-1]) + source.one(links) + subjects[-1]
 
 
-def use(source: Source, language: str, tools: list[Tool]) -> list[Message]:
-    """The user asks for what a tool gives: one to three calls, mostly followed by results and the answer."""
+def use(source: Source, language: str, tools: list[Tool], count: int = 0) -> list[Message]:
+    """The user asks for what a tool gives: `count` calls or a few; mostly results and the answer follow."""
     tool = source.one([tool for tool in tools if tool.kind != "other"])
-    count = source.one((1, 1, 1, 1, 1, 1, 1, 2, 2, 3))
+    count = count or source.one(CALLS)
     subjects = [_subject(source, tool.kind, language) for _ in range(count)]
     joined = _joined(source, subjects, language)
     question = talk.vary(source, source.one(phrases.TOOLS[tool.kind]["questions"][language]).format(joined))

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FOLDER", "STARTER_CHAT", "StarterModel", "models"]
+__all__ = [
+    "FOLDER",
+    "STARTER_CHAT",
+    "STARTER_IMAGE",
+    "STARTER_IMAGE_READER",
+    "STARTER_VISION",
+    "StarterModel",
+    "models",
+]
 
 FOLDER = Path(__file__).parent
 """The folder that holds the weights and `manifest.toml`."""
@@ -15,12 +24,25 @@ FOLDER = Path(__file__).parent
 STARTER_CHAT = FOLDER / "starter-chat.gguf"
 """The chat model, a GGUF file for llama.cpp."""
 
+STARTER_VISION = FOLDER / "starter-vision.gguf"
+"""The chat model's eye: what llama.cpp calls its mmproj."""
+
+STARTER_IMAGE = FOLDER / "starter-image.onnx"
+"""The image model, an ONNX file for onnxruntime; `training/image/README.md` says how it is run."""
+
+STARTER_IMAGE_READER = FOLDER / "starter-image-reader.onnx"
+"""What reads the image model's prompts, an ONNX file too."""
+
 
 @dataclass(frozen=True)
 class StarterModel:
-    """One entry of the manifest: `context` in tokens, `size` in bytes, `skills` in words."""
+    """One entry of the manifest: `context` in tokens (0 for none), `size` in bytes, `skills` in words.
+
+    `scores` are right answers of questions asked, a skill at a time; `engine` is the program that runs it.
+    """
 
     name: str
+    engine: str
     path: Path
     sha256: str
     size: int
@@ -30,6 +52,7 @@ class StarterModel:
     languages: tuple[str, ...]
     skills: tuple[str, ...]
     made_by: str
+    scores: Mapping[str, str]
 
     def is_intact(self) -> bool:
         """Whether the file on disk is the one the manifest was written for."""
@@ -42,15 +65,17 @@ def models() -> dict[str, StarterModel]:
     return {
         entry["name"]: StarterModel(
             name=entry["name"],
+            engine=entry["engine"],
             path=FOLDER / entry["file"],
             sha256=entry["sha256"],
             size=entry["bytes"],
             parameters=entry["parameters"],
             quantization=entry["quantization"],
-            context=entry["context"],
+            context=entry.get("context", 0),
             languages=tuple(entry["languages"]),
             skills=tuple(entry["skills"]),
             made_by=entry["made_by"],
+            scores=entry.get("scores", {}),
         )
         for entry in entries
     }
