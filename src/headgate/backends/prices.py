@@ -17,6 +17,8 @@ from headgate.core.price import DAY_S, Price, Rates, Tier, derive
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
 
+_NO_SERVICE = re.compile(r"unix:|https?://(?:localhost|[0-9.]+|\[)", re.IGNORECASE)
+"""Sockets and bare addresses: no service is there, and the package need not be loaded to know it."""
 _ANY_DAY = date(2000, 1, 1)
 _HOUR_S = 3600
 _THOUSAND = 1000
@@ -45,6 +47,8 @@ def load() -> None:
 
 def default_prices(base_url: str, model: str) -> tuple[Price, ...]:
     """What a service asks, by its address and the model's name there; empty where nobody knows."""
+    if _NO_SERVICE.match(base_url):
+        return ()
     for provider in _providers():
         if re.search(provider.api_pattern, base_url):
             found = provider.find_model(model, all_providers=list(_providers()))

@@ -185,6 +185,33 @@ def most(price: Price, demand: Demand) -> int:
 def total(price: Price, usage: Counts, size: str = "", quality: str = "") -> int:
     """The exact sum of a usage."""
     rates = price.rates if not price.tiers else price.rates_for(usage.input_tokens)
+    read, cached = usage.input_tokens, usage.cached_input_tokens
+    wrote, thought = usage.output_tokens, usage.reasoning_tokens
+    if cached <= read and thought <= wrote and not _other_kinds(usage):  # nearly always
+        exact = read * rates.input + wrote * rates.output + rates.request
+        if cached:
+            exact += cached * (rates.cached_input - rates.input)
+        if thought:
+            exact += thought * (rates.reasoning - rates.output)
+        return exact
+    return _total_of_kinds(price, rates, usage, size, quality)
+
+
+def _other_kinds(usage: Counts) -> int:
+    """Not 0 where anything was used but text."""
+    return (
+        usage.cache_write_tokens
+        | usage.input_audio_tokens
+        | usage.input_image_tokens
+        | usage.output_audio_tokens
+        | usage.output_image_tokens
+        | usage.images
+        | usage.seconds
+        | usage.characters
+    )
+
+
+def _total_of_kinds(price: Price, rates: Rates, usage: Counts, size: str, quality: str) -> int:
     exact = rates.request + _part(
         usage.input_tokens,
         rates.input,

@@ -30,6 +30,8 @@ class Bill:
     hold: Hold | None = None
     _tokens = 0
     _price = 0
+    _held: Held | None = None
+    _held_at: Target | None = None
 
     def __init__(self, prices: PriceBook, principal: Principal, call: Call) -> None:
         self.call = call
@@ -50,9 +52,15 @@ class Bill:
             if not principal.team_id and not self._user:
                 return NOTHING_HELD
             return Held(0, 0, 0, principal.team_id, self._user)
-        exact = most(self._price_at(target), self.demand)
-        cost, price = charge(exact), charge(exact, self._ratio)
-        return Held(self.demand.tokens, cost, price, principal.team_id, self._user)
+        held = self._held
+        if held is None or target is not self._held_at:
+            exact = most(self._price_at(target), self.demand)
+            cost = price = charge(exact)
+            if self._ratio is not ONE:
+                price = charge(exact, self._ratio)
+            held = self._held = Held(self.demand.tokens, cost, price, principal.team_id, self._user)
+            self._held_at = target
+        return held
 
     def recounted(self, usage: Usage) -> Usage:
         """The usage with its prompt counted by its words, where nothing but its size was looked at."""
@@ -71,9 +79,11 @@ class Bill:
         if price is NO_PRICE:
             return FREE
         exact = total(price, usage, self.demand.size, self.demand.quality)
-        came_to = Charge(charge(exact), charge(exact, self._ratio))
-        self._price += came_to.price_nanodollars
-        return came_to
+        cost = price_paid = charge(exact)
+        if self._ratio is not ONE:
+            price_paid = charge(exact, self._ratio)
+        self._price += price_paid
+        return Charge(cost, price_paid)
 
     async def again(self) -> bool:
         """Whether another attempt can be paid for, when earlier ones have cost something; reserves for it."""
