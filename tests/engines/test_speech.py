@@ -196,6 +196,15 @@ def test_a_model_takes_speeds_and_drops_instructions_openly(neural: RunningEngin
     assert quick.headers["x-headgate-dropped"] == "instructions"
 
 
+def test_speakers_with_names_are_known_by_them(tmp_path: Path) -> None:
+    folder = write_voice(tmp_path / "named", 3, ["af_bella", "am_echo", "af_alloy"])
+    with hosted("speech", f"--model={folder}", "--alias=tts", "--voice=bob=af_bella") as engine:
+        for voice, number in (("af_bella", 0), ("bob", 0), ("echo", 1), ("alloy", 2), ("coral", 0), ("1", 1)):
+            said = Said(engine, input="hi", voice=voice)
+            assert said.headers["x-headgate-voice"] == f"sherpa-onnx/{number}", voice
+        assert "'am_echo'" in Said(engine, voice="nobody").error["message"]
+
+
 def test_another_speaker_is_refused(neural: RunningEngine) -> None:
     assert Said(neural, voice="3").error["param"] == "voice"
     assert "'0' to '2'" in Said(neural, voice="de").error["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ LETTER_SAMPLES = 800
 LETTERS = "_^$ abcdefghijklmnopqrstuvwxyz.,!?'-"
 
 
-def write_voice(folder: Path, speakers: int = 3) -> Path:
+def write_voice(folder: Path, speakers: int = 3, names: Sequence[str] = ()) -> Path:
     """A VITS model's folder; a letter lasts 50 ms at speed 1, and speakers differ in loudness."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokens.txt").write_text("".join(f"{letter} {index}\n" for index, letter in enumerate(LETTERS)))
@@ -58,6 +59,8 @@ def write_voice(folder: Path, speakers: int = 3) -> Path:
         "punctuation": ". , ! ?", "use_eos_bos": 0,
         "bos_id": 1, "eos_id": 2, "blank_id": 0, "pad_id": 0,
     }  # fmt: skip
+    if names:
+        facts["speaker_names"] = ",".join(names)
     helper.set_model_props(model, {name: str(value) for name, value in facts.items()})
     onnx.save(model, folder / "model.onnx")
     return folder

@@ -5,6 +5,7 @@ Which of the three a folder is, its files tell. Nothing of a folder is executed:
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ import sherpa_onnx
 from headgate.core.errors import SettingsError
 from headgate.engines.utterance import Utterance
 from headgate.engines.voices import OPENAI_VOICES, Samples, Spoken
+
+VOCODERS = ("vocos", "hifigan")
+"""How files with the second half of a Matcha voice begin."""
+
+NAMES_BYTES = 65_536
+"""Longer than the names of a thousand speakers."""
+
+_NAMES_KEY = b"\x0a\x0dspeaker_names\x12"
 
 
 class Sherpa:
@@ -39,6 +48,7 @@ class Sherpa:
             raise SettingsError(f"{folder}: {error}") from None
         self.rate = int(self._model.sample_rate)
         self._speakers = max(1, int(self._model.num_speakers))
+        self._told = _speaker_names(_graphs(folder)[0])[: self._speakers]
         self._names = dict(names)
         for name, voice in names.items():
             if self._number(voice) is None:
@@ -47,16 +57,20 @@ class Sherpa:
                 )
 
     def find(self, name: str) -> str | None:
-        """A speaker by number or by the operator's name; OpenAI's voices are the first ones in turn."""
-        name = self._names.get(name, name)
-        if name in OPENAI_VOICES:
-            return str(OPENAI_VOICES.index(name) % self._speakers)
-        number = self._number(name)
+        """A speaker by number, by the model's name or by the operator's.
+
+        OpenAI's voices are those of that name where the model has them (Kokoro's af_alloy), else the first
+        ones in turn.
+        """
+        number = self._number(self._names.get(name, name))
+        if number is None and name in OPENAI_VOICES:
+            ends = [told.rpartition("_")[2] for told in self._told]
+            number = ends.index(name) if name in ends else OPENAI_VOICES.index(name) % self._speakers
         return None if number is None else str(number)
 
     def known(self) -> str:
         numbers = "'0'" if self._speakers == 1 else f"'0' to '{self._speakers - 1}'"
-        return ", ".join([*(f"'{name}'" for name in self._names), numbers])
+        return ", ".join([*(f"'{name}'" for name in (*self._names, *self._told)), numbers])
 
     def tempo(self, speed: float) -> float:
         del speed  # it can do any
@@ -73,6 +87,8 @@ class Sherpa:
         return np.asarray(np.clip(floats, -1, 1) * 32_767, np.int16)
 
     def _number(self, text: str) -> int | None:
+        if text in self._told:
+            return self._told.index(text)
         known = text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < self._speakers
         return int(text) if known else None
 
@@ -87,13 +103,8 @@ def _parts(folder: Path) -> dict[str, Any]:
         "lexicon": ",".join(str(path) for path in sorted(folder.glob("lexicon*.txt"))),
         "data_dir": str(folder / "espeak-ng-data") if (folder / "espeak-ng-data").is_dir() else "",
     }
-    # A smaller one beside the whole one is for smaller machines.
-    graphs = sorted(folder.glob("*.onnx"), key=lambda path: ("int8" in path.name, path.name))
-    vocoder = next((path for path in graphs if path.name.startswith(("vocos", "hifigan"))), None)
-    models = [path for path in graphs if path is not vocoder]
-    if not models:
-        raise SettingsError(f"{folder}: no *.onnx there")
-    model = str(models[0])
+    graph, vocoder = _graphs(folder)
+    model = str(graph)
     if (folder / "voices.bin").is_file():
         voices = str(folder / "voices.bin")
         return {"kokoro": sherpa_onnx.OfflineTtsKokoroModelConfig(model=model, voices=voices, **shared)}
@@ -103,3 +114,36 @@ def _parts(folder: Path) -> dict[str, Any]:
         )
         return {"matcha": acoustic}
     return {"vits": sherpa_onnx.OfflineTtsVitsModelConfig(model=model, **shared)}
+
+
+def _graphs(folder: Path) -> tuple[Path, Path | None]:
+    """The model's graph, and the vocoder's where there is one; raises SettingsError."""
+    # A smaller one beside the whole one is for smaller machines.
+    graphs = sorted(folder.glob("*.onnx"), key=lambda path: ("int8" in path.name, path.name))
+    vocoder = next((path for path in graphs if path.name.startswith(VOCODERS)), None)
+    models = [path for path in graphs if path is not vocoder]
+    if not models:
+        raise SettingsError(f"{folder}: no *.onnx there")
+    return models[0], vocoder
+
+
+def _speaker_names(graph: Path) -> list[str]:
+    """What the model calls its speakers, in their order; empty where it does not say.
+
+    It stands among the properties at the file's end (protobuf: a key, then a length and a value). The library
+    reads it and does not tell.
+    """
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.rfind(_NAMES_KEY)
+        if start < 0:
+            return []
+        start += len(_NAMES_KEY)
+        length = shift = 0
+        for byte in data[start : start + 5]:
+            start += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        text = data[start : start + min(length, NAMES_BYTES)].decode("utf-8", errors="replace")
+    return [name.strip() for name in text.split(",")]
