@@ -12,18 +12,25 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
 
+from headgate.admin.api import API_METHODS, make_api
+from headgate.admin.api import BODY_LIMIT_BYTES as API_BODY_LIMIT_BYTES
+from headgate.admin.api import PATH as API
 from headgate.admin.condition import Condition
 from headgate.admin.health import Health
+from headgate.admin.office import Office
+from headgate.admin.shown import shown
 from headgate.backends.providers import trace_name
 from headgate.core.errors import HeadgateError, SettingsError, StoreError
 from headgate.core.observer import Reading, TargetReading
 from headgate.core.settings import Server as ServerSettings
 from headgate.core.settings import Settings
 from headgate.desk import Desk
+from headgate.edge import asgi
 from headgate.edge.asgi import bridge
 from headgate.edge.route import Route, Routes
 from headgate.edge.server import Server
@@ -177,6 +184,9 @@ class Application:
         }
         health = bridge(Health(self._unready))
         links = bridge(self._gallery.links)
+        books = self._books
+        office = Office(books.database, self._keys, books.calendar, books.watch.look)
+        api = bridge(cast(asgi.Application, make_api(office, lambda: shown(self._settings))))
         collector = Collector(self._telemetry.counters, self._read)
         self._metrics = MetricsPage(collector, self._keys, public=self._settings.metrics.public)
         return [
@@ -192,6 +202,8 @@ class Application:
             Route("GET", "/readyz", health),
             Route("GET", "/metrics", bridge(self._metrics)),
             Route("GET", "/admin/v1/health", bridge(Condition(self._read, self._keys))),
+            Route("GET", "/v1/usage", api),
+            *(Route(method, f"{API}/*", api, API_BODY_LIMIT_BYTES) for method in API_METHODS),
         ]
 
     async def _listen(self, settings: ServerSettings) -> tuple[str, int]:
