@@ -84,11 +84,11 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[starter]`: the small model that comes along, so that the gate works before anything is configured."""
+    """`[starter]`: the small models that come along, so that the gate works before anything is configured."""
 
     enabled: bool = True
-    """Whether `starter-chat` is served where the package headgate-starter is installed. While no upstream is
-    configured, gpt-3.5-turbo, gpt-4o and gpt-4o-mini are aliases of it, so that samples run as they stand."""
+    """Whether the starters are served that are installed: `starter-chat`, `starter-embed` and so on. While no
+    upstream is configured, the names in OpenAI's samples are aliases of them, so that these run as they stand."""
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
