@@ -20,11 +20,18 @@ LIMITED = Verdict(Blame.LIMIT, elsewhere=True, again=True)
 REFUSED = Verdict(Blame.KEY, elsewhere=True)
 
 
+class Named:
+    """All that learning knows of an upstream."""
+
+    name = "far"
+
+
 def target(keys: int = 1) -> Target:
     """A target whose upstream has so many keys."""
-    nobody = cast("Upstream", None)
     keyring = Keyring(keys) if keys > 1 else None
-    return Target("m", nobody, "m", 0, "far", health=TargetHealth(RULES), keyring=keyring)
+    return Target(
+        "m", cast("Upstream", Named()), "m-there", 0, "far", health=TargetHealth(RULES), keyring=keyring
+    )
 
 
 def after(verdict: Verdict, keys: int = 1, times: int = 1, first_byte_ms: float = 5) -> Target:
@@ -35,9 +42,12 @@ def after(verdict: Verdict, keys: int = 1, times: int = 1, first_byte_ms: float 
     return made
 
 
-def test_failures_open_the_breaker() -> None:
+def test_failures_open_the_breaker_and_the_operator_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert after(BROKEN).health.condition(100) is Condition.FIT
-    assert after(BROKEN, times=2).health.condition(100) is Condition.OPEN
+    assert caplog.messages == []
+    assert after(BROKEN, times=5).health.condition(100) is Condition.OPEN
+    [line] = caplog.messages
+    assert line.startswith('upstream "far" has failed too often for "m-there" (broken)')
 
 
 def test_a_clients_mistake_shows_that_it_is_well() -> None:
@@ -67,10 +77,15 @@ def test_an_account_that_is_used_up_rests() -> None:
 
 
 @pytest.mark.parametrize("verdict", [LIMITED, REFUSED])
-def test_of_several_keys_one_rests_and_another_is_asked(verdict: Verdict) -> None:
+def test_of_several_keys_one_rests_and_another_is_asked(
+    verdict: Verdict, caplog: pytest.LogCaptureFixture
+) -> None:
     made = target(3)
     for key in (0, 2):
+        caplog.clear()
         softened = learn(made, key, verdict, 100, 5, False)
+        expected = f'upstream "far": key {key + 1} of its api_keys is refused (other)'
+        assert caplog.messages == ([expected] if verdict is REFUSED else [])
         assert softened.other_key
         assert made.health.condition(100) is Condition.FIT
     assert made.keyring is not None

@@ -14,7 +14,7 @@ from headgate.gateway.attempt import Attempt
 from headgate.gateway.errand import Errand, Leg
 from headgate.gateway.forward import forward, passed_on
 from headgate.gateway.judge import UNABLE, judge_error
-from headgate.gateway.learn import learn
+from headgate.gateway.learn import learn, recovered
 from headgate.gateway.places import rise, sit
 from headgate.gateway.pulse import Pulse
 from headgate.gateway.relay import refuse_packed, relay_at_hand, relay_whole
@@ -61,6 +61,8 @@ class Answering:
             else:
                 await self._whole(errand, attempt, leg)
             health.succeeded(attempt.answered_s, attempt.first_byte_ms, probe)
+            if probe:
+                recovered(target)
         except asyncio.CancelledError:
             attempt.settle(cut_off(errand.exchange, attempt), partial_usage(errand.call.body_bytes))
             raise
