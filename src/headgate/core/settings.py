@@ -88,7 +88,7 @@ class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     enabled: bool = True
     """Whether the starters are served that are installed: `starter-chat`, `starter-embed` and so on. While no
-    upstream is configured, the names in OpenAI's samples are aliases of them, so that these run as they stand."""
+    upstream is configured, the names in OpenAI's samples are aliases of them, so that samples run."""
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
