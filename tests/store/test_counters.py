@@ -8,7 +8,15 @@ from datetime import UTC
 import pytest
 
 from headgate.core.accounting import Crossing, Hold
-from headgate.core.errors import ApiError, InsufficientQuota, RateLimited, TokensLimited, TooManyTokens
+from headgate.core.errors import (
+    ApiError,
+    InsufficientQuota,
+    Overloaded,
+    RateLimited,
+    StoreError,
+    TokensLimited,
+    TooManyTokens,
+)
 from headgate.core.limit import DAY_MS, MINUTE_MS, Account, Budget, Limits, Meter, meters
 from headgate.store import counters as counters_module
 from headgate.store.counters import MemoryCounters
@@ -218,6 +226,27 @@ def test_what_was_spent_before_counts() -> None:
         await desk.refused(budgeted(100), amount=11)
         await desk.reserve(budgeted(100), amount=10)
         assert desk.ledger.asked == 1
+
+    run(main())
+
+
+def test_while_the_ledger_is_away_a_budget_that_was_not_met_refuses_and_others_go_on() -> None:
+    async def main() -> None:
+        desk = Desk()
+        await desk.reserve(budgeted(100), amount=10)
+
+        async def away(account: str, since_ms: int) -> int:
+            raise StoreError("away")
+
+        desk.ledger.spent = away  # type: ignore[method-assign]
+        await desk.reserve(budgeted(100), amount=10)
+        other = Account(id="key:other", budgets=(Budget(amount_nanodollars=100),))
+        for _ in range(2):
+            error = await desk.refused(other)
+            assert isinstance(error, Overloaded)
+            assert error.retry_after_ms
+        del desk.ledger.spent
+        await desk.reserve(other, amount=10)
 
     run(main())
 

@@ -13,11 +13,14 @@ from datetime import tzinfo
 from headgate.core.accounting import Crossing, Spending, Standing
 from headgate.core.bucket import Bucket
 from headgate.core.calendar import FOREVER_MS, bounds
+from headgate.core.errors import Overloaded, StoreError
 from headgate.core.exceeded import NEVER, Refusal, exceeded
 from headgate.core.limit import Fund, Meter, Places, Rate, Size
 
 SWEEP_ABOVE = 10_000
 """Counters kept before idle ones are looked for: a few megabytes; end users come without number."""
+AWAY_RETRY_MS = 1000
+"""When to come back while the ledger or Redis is away: they are looked for as often."""
 _LONG_AGO_MS = -(2**62)
 
 Clock = Callable[[], int]
@@ -207,10 +210,16 @@ class MemoryBound:
         self._look_up()
 
     async def reserve(self, tokens: int, amount_nanodollars: int) -> MemoryHold:
-        """Takes from every counter or from none; raises RateLimited or InsufficientQuota."""
+        """Takes from every counter or from none.
+
+        Raises RateLimited or InsufficientQuota, and Overloaded where the ledger has to be asked and is away.
+        """
         for _, fund in self._funds:
             while not fund.end_ms:
-                await self._counters.seed(fund)
+                try:
+                    await self._counters.seed(fund)
+                except StoreError:
+                    raise cannot_tell() from None
         return self.take(tokens, amount_nanodollars)
 
     def take(self, tokens: int, amount: int) -> MemoryHold:
@@ -353,3 +362,8 @@ async def read_balance(spending: Spending, meter: Fund) -> tuple[int, int]:
         balance = await spending.balance(team_of(meter))
         if await spending.credited(team_of(meter)) == before:
             return balance, before
+
+
+def cannot_tell() -> Overloaded:
+    """What a client is told while nobody can say what it has spent."""
+    return Overloaded("The server cannot check budgets now.", retry_after_ms=AWAY_RETRY_MS)

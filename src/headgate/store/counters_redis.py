@@ -21,7 +21,7 @@ from headgate.core.accounting import Crossing, Hold, Spending
 from headgate.core.errors import Overloaded
 from headgate.core.limit import Fund, Meter
 from headgate.core.resp import ErrorReply, Reply, arguments, command
-from headgate.store.counters import team_of
+from headgate.store.counters import AWAY_RETRY_MS, team_of
 from headgate.store.counters_redis_hold import LOOSE, Answer, RedisBound, RedisHold
 from headgate.store.redis import Redis, RedisAway, RedisPlace
 
@@ -34,7 +34,6 @@ LEASE_MS = 15_000
 """A process that has not been heard of for so long is dead; it is heard of three times as often."""
 TIMEOUT_MS = 1000
 """An answer takes less than a millisecond; what takes a second is away."""
-AWAY_RETRY_MS = 1000
 _KEEP_REAPED_MS = 86_400_000
 """A process that was only asleep may come back and settle."""
 

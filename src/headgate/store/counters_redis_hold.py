@@ -13,10 +13,11 @@ import msgspec
 
 from headgate.core.accounting import Hold, Standing
 from headgate.core.calendar import FOREVER_MS, bounds
+from headgate.core.errors import StoreError
 from headgate.core.exceeded import NEVER, Refusal, exceeded
 from headgate.core.limit import Fund, Meter, Places, Rate, Size
 from headgate.core.resp import Reply, arguments
-from headgate.store.counters import read_balance
+from headgate.store.counters import cannot_tell, read_balance
 from headgate.store.redis import RedisAway
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class RedisBound:
                 await made.seed(counters, [int(word) for word in answer[1:].split(" ")])
             except RedisAway:
                 break
+            except StoreError:
+                raise cannot_tell() from None
         return counters.away()
 
     def _make(self) -> _Made:
