@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.estimate import estimate_tokens
-from headgate.core.sse import DONE, EventSplitter
+from headgate.core.sse import DONE, EventSplitter, events
 from headgate.core.tap_events import KEPT_BYTES, EventTap
 from headgate.core.usage import Source, Usage
 
@@ -105,6 +105,17 @@ def test_a_long_stream_keeps_little() -> None:
         tap.scan(piece)
     assert len(b"".join(tap._kept)) <= KEPT_BYTES + len(piece)
     assert tap.counted(complete=False).output_tokens > 1000
+
+
+def test_a_block_with_the_end_in_it_is_not_taken_for_one_with_nothing() -> None:
+    """The relay passes a block that comes back as the same object on without another look."""
+    for stream in USED:
+        tap = EventTap(prompt_bytes=0)
+        for event in events(stream):
+            out = tap.scan(event)
+            assert out == event
+            assert not (tap.done and out is event)
+        assert tap.done
 
 
 def test_an_error_is_kept_back_and_ends_it() -> None:
