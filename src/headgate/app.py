@@ -46,6 +46,7 @@ from headgate.store.books import Books
 from headgate.store.folder import DataFolder
 from headgate.store.journal import FileJournal
 from headgate.store.keys import KeyTable, MasterKey
+from headgate.telemetry.log import configure as configure_log
 from headgate.telemetry.metrics import Collector
 from headgate.telemetry.observer import Telemetry
 from headgate.telemetry.page import MetricsPage
@@ -271,6 +272,8 @@ class Application:
         self._server.configure(settings.server)
         self._books.configure(settings.ledger)
         self._desk.configure(settings)
+        if settings.log != self._settings.log:
+            configure_log(settings.log)
         self._telemetry.configure(settings.log, settings.telemetry, _trace_names(settings))
         self._metrics.public = settings.metrics.public
         self._settings = settings
