@@ -135,6 +135,7 @@ class Fleet:
                 owner=OWN if member.engine is not None else member.upstream.name,
                 created_s=self._started_s,
                 places=member.places,
+                queue_timeout_ms=getattr(member.settings, "queue_timeout_ms", 5_000),
                 keyring=member.keyring,
                 prefill=_prefill(member.settings),
                 models=self._known.get(member.upstream.name),

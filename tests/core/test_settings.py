@@ -328,6 +328,8 @@ WRONG = {
         "4: upstream[0].models[0].name: one `*` is enough: it stands for anything",
     UPSTREAM + 'models = [{ name = "m", upstream_name = "x/*" }]':
         "4: upstream[0].models[0].upstream_name: a `*` here takes one in `name` to be filled in from",
+    UPSTREAM + 'models = [{ name = "m", queue = 2 }]':
+        "4: upstream[0].models[0].queue: nobody waits in it without a `max_in_flight`",
     UPSTREAM + MODELS + "discover = true": "5: upstream[0].discover: nothing to look for: *",
     UPSTREAM + MODELS + "queue = 3": "5: upstream[0].queue: nobody waits in it without a `max_in_flight`",
     UPSTREAM + MODELS + 'api_key = { env = "KEY" }\napi_keys = [{ env = "KEY" }]':

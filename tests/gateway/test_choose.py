@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from headgate.core.errors import ApiError, BadRequest, QueueFull, RateLimited, UpstreamUnavailable
+from headgate.core.errors import ApiError, BadRequest, Overloaded, QueueFull, RateLimited
 from headgate.core.ports import Upstream
 from headgate.core.settings_routing import Routing, Traits
 from headgate.gateway.choose import NO_FACTS, Budget, Facts, Plan, Target, choose, conditions, order
@@ -182,13 +182,13 @@ def test_when_nobody_is_left_the_last_one_is_probed_but_not_hammered() -> None:
     [a] = plan.targets
     break_down(a)
     error = refused(plan)
-    assert isinstance(error, UpstreamUnavailable)
-    assert error.should_retry is False
+    assert (error.status, error.code) == (503, "upstream_unavailable")
+    assert error.should_retry is None, "nothing was tried: to come back is no repetition"
     assert error.retry_after_ms is not None
     for second in (101, 102, 103, 104):
         assert chosen(plan, now_s=second + 0.5) is a
         probe = a.health.enter()
-        assert isinstance(refused(plan, now_s=second + 0.5), UpstreamUnavailable)
+        assert isinstance(refused(plan, now_s=second + 0.5), Overloaded)
         a.health.failed(second + 0.5, probe)
         a.health.leave(probe)
 

@@ -157,11 +157,11 @@ def test_health_obeys_new_rules() -> None:
 def test_places_are_shared_as_they_were_configured() -> None:
     own, planner = Places(5), Planner()
     sources = {"a": source("a", places=own)}
-    entries = upstream("a", Model(name="m", max_in_flight=2), "n")
+    entries = upstream("a", Model(name="m", max_in_flight=2, queue=3), "n")
     models = drawn(entries, planner=planner, sources=sources)
     [m], [n] = plan_for(models, "m").targets, plan_for(models, "n").targets
     assert m.places[1] is n.places[0] is own
-    assert m.places[0].limit == 2
+    assert (m.places[0].limit, m.places[0].queue_limit, m.places[0].queue_timeout_ms) == (2, 3, 5000)
     again = drawn(entries, planner=planner, sources=sources)
     assert plan_for(again, "m").targets[0].places[0] is m.places[0]
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from headgate.core.settings import Settings
+from headgate.core.settings_routing import Traits
 from headgate.core.toml_lines import Path
 
 
@@ -58,6 +59,7 @@ def check_models(settings: Settings) -> Mapping[str, str]:
             if model.name in names:
                 raise Wrong((*path, "name"), f'the model "{model.name}" is in this list already')
             names.add(model.name)
+            _check_queue(model, path)
             if model.sent_as.count(WILDCARD) > model.name.count(WILDCARD):
                 raise Wrong((*path, "upstream_name"), "a `*` here takes one in `name` to be filled in from")
         if upstream.discover and not any(WILDCARD in name for name in names):
@@ -73,6 +75,11 @@ def _offers(settings: Settings) -> Iterator[tuple[Path, str, str]]:
             yield ("upstream", index, "models", place, "name"), model.name, f'upstream "{upstream.name}"'
     for index, engine in enumerate(settings.engines):
         yield ("engine", index, "name"), engine.name, f'engine "{engine.name}"'
+
+
+def _check_queue(traits: Traits, path: Path) -> None:
+    if traits.queue and traits.max_in_flight is None:
+        raise Wrong((*path, "queue"), "nobody waits in it without a `max_in_flight`")
 
 
 def _check_named(settings: Settings, served: dict[str, str]) -> None:
@@ -97,6 +104,7 @@ def _check_named(settings: Settings, served: dict[str, str]) -> None:
             if target.upstream not in places:
                 hint = guess(target.upstream, places)
                 raise Wrong((*at, "upstream"), f'no upstream is called "{target.upstream}"{hint}')
+            _check_queue(target, at)
             if target.model is not None and target.upstream in engines and target.model != target.upstream:
                 raise Wrong((*at, "model"), "an engine has one model, which has its name")
         served[named.name] = f'[[model]] "{named.name}"'

@@ -40,6 +40,8 @@ class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Whether it goes on with an answer that another one began. None: as its dialect and quirks say."""
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     """Most requests for this model at once, beside the upstream's own bound."""
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """Requests that may wait for one of these places, for as long as in the upstream's own queue."""
 
 
 class Model(Traits, frozen=True, kw_only=True):
@@ -100,7 +102,7 @@ class NamedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[routing]`: how a target is chosen, and what happens when one fails. A `[[model]]` may say otherwise."""
+    """`[routing]`: how a target is chosen, and what happens when one fails; a `[[model]]` may differ."""
 
     strategy: Strategy = "weighted"
     """Within a tier: by weight, by fewest requests in flight, or by the time to the first byte."""

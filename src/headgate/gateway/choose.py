@@ -13,7 +13,7 @@ from itertools import accumulate
 
 import msgspec
 
-from headgate.core.errors import ApiError, BadRequest, RateLimited, UpstreamFailed, UpstreamUnavailable
+from headgate.core.errors import ApiError, BadRequest, Overloaded, RateLimited, UpstreamFailed
 from headgate.core.ports import Keyring, Upstream
 from headgate.core.settings_routing import Routing, Traits
 from headgate.gateway.health import Condition, TargetHealth
@@ -259,7 +259,10 @@ def none_left(targets: Sequence[Target], now_s: float) -> ApiError:
         return limited(wait_ms)
     if any(one is not Condition.OPEN for one in found):
         return queue_full()
-    return UpstreamUnavailable("The upstream is not available now.", retry_after_ms=wait_ms)
+    # Nothing was tried: to come back in time is no repetition.
+    return Overloaded(
+        "The upstream is not available now.", code="upstream_unavailable", retry_after_ms=wait_ms
+    )
 
 
 def limited(wait_ms: int | None) -> RateLimited:

@@ -29,6 +29,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time since which it is known."""
     places: Places | None = None
     """Its own, shared by all of its models."""
+    queue_timeout_ms: int = 5_000
+    """How long a request may wait for a place."""
     keyring: Keyring | None = None
     """Where it has several keys."""
     prefill: str | None = None
@@ -42,7 +44,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._health: dict[tuple[Upstream, str], TargetHealth] = {}
-        self._places: dict[tuple[Upstream, str, int], Places] = {}
+        self._places: dict[tuple[Upstream, str, int, int], Places] = {}
 
     def models(self, settings: Settings, sources: Mapping[str, Source]) -> Models:
         """The table for these settings; `sources` are upstreams and engines by name."""
@@ -62,9 +64,10 @@ class Planner:
         health.obey(settings.health)
         return health
 
-    def places(self, source: Source, upstream_model: str, limit: int) -> Places:
+    def places(self, source: Source, upstream_model: str, limit: int, queue: int) -> Places:
         """The places of a target that has a bound of its own."""
-        return self._places.setdefault((source.upstream, upstream_model, limit), Places(limit))
+        key = (source.upstream, upstream_model, limit, queue)
+        return self._places.setdefault(key, Places(limit, queue, source.queue_timeout_ms))
 
 
 class _Draft:
@@ -119,7 +122,8 @@ class _Draft:
         else:
             health = self._planner.health(source, there, self._settings)
         if entry.max_in_flight is not None:
-            places.insert(0, self._planner.places(source, "" if guessed else there, entry.max_in_flight))
+            named = "" if guessed else there
+            places.insert(0, self._planner.places(source, named, entry.max_in_flight, entry.queue))
         prefill = source.prefill
         if entry.prefill is not None:
             prefill = (prefill or "plain") if entry.prefill else None
