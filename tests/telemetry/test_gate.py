@@ -269,6 +269,12 @@ def test_lines_are_left_out_when_nobody_wants_them(tmp_path: Path) -> None:
         made.gate.reload(made.gate.folder.joinpath("headgate.toml").read_text() + "\n# again\n")
         await until(lambda: "configuration reloaded" in made.gate.log)
         assert not [line for line in made.gate.log.splitlines() if '"event":"request"' in line]
+        # The form can change while it runs, for the program's own lines and for requests'.
+        toml = made.gate.folder.joinpath("headgate.toml").read_text()
+        made.gate.reload(toml.replace("requests = false", 'format = "text"'))
+        await until(lambda: " INFO configuration reloaded\n" in made.gate.log)
+        await made.ask()
+        await until(lambda: " 200 POST /v1/chat/completions good -> up " in made.gate.log)
 
     in_house(tmp_path, body, "[log]\nrequests = false\n")
 
