@@ -8,12 +8,17 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headgate.core.limit import Account, Budget, Limits
 from headgate.core.money import Ratio
 from headgate.core.ports import Outcome, Principal
 from headgate.core.price import Price, derive
 from headgate.core.price_book import Listed, PriceBook
+from headgate.core.settings_routing import Traits
 from headgate.core.usage import Source
+from headgate.endpoints import CHAT_COMPLETIONS
+from headgate.gateway.admit import admit
 from headgate.gateway.reserve import Reserve, Rules
 from headgate.store.counters import MemoryCounters
 from headgate.store.keys import KeyTable, hash_key
@@ -279,5 +284,29 @@ def test_a_prompt_that_nobody_counted_is_counted_by_its_words(tmp_path: Path) ->
             assert plain.source is Source.ESTIMATED
             assert 1445 < plain.input_tokens < 1470, "the picture by its size, not by its bytes"
             assert plain.input_tokens + 10 < tools.input_tokens < plain.input_tokens + 40
+
+    run(main())
+
+
+def test_what_is_asked_of_two_at_once_is_reserved_twice_and_no_answer_is_longer_than_a_context(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with house(tmp_path, sending(whole(answer()))) as gate:
+            account = Account(id="key:k", budgets=(Budget(amount_nanodollars=10**9),))
+            counters = furnish(gate, account)
+            principal = Principal("k", "caller", "t", (account,))
+            target = gate.gate.models.targets["m"]
+            small = msgspec.structs.replace(target, traits=Traits(context_tokens=50))
+            body = b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}'
+            call = admit(CHAT_COMPLETIONS, body, "")
+            bill = await gate.gate.reserve.begin(principal, call, [target], 2)
+            assert bill.demand.output_tokens == 100
+            assert counters.reserved == 2 * bill.held(target).price_nanodollars
+            bill.end()
+            assert counters.reserved == 0
+            bill = await gate.gate.reserve.begin(principal, call, [small])
+            assert bill.demand.output_tokens == 50
+            bill.end()
 
     run(main())

@@ -94,7 +94,9 @@ class Gate:
             plan = plan_for(self.models, call.model)
             name_model(exchange.passage, call, plan)
             authorize_model(principal, call.model)
-            bill = await self.reserve.begin(principal, call, plan.targets)
+            bill = self.reserve.unlimited(principal, call) or await self.reserve.begin(
+                principal, call, plan.targets, 1 + plan.hedged
+            )
             try:
                 errand = Errand(exchange, principal, call, plan, bill)
                 errand.cut = cut
@@ -133,7 +135,9 @@ class Gate:
         plan = plan_for(self.models, call.model)
         name_model(exchange.passage, call, plan)
         authorize_model(principal, call.model)
-        bill = await self.reserve.begin(principal, call, plan.targets)
+        bill = self.reserve.unlimited(principal, call) or await self.reserve.begin(
+            principal, call, plan.targets, 1 + plan.hedged
+        )
         try:
             errand = Errand(exchange, principal, call, plan, bill)
             errand.fill = fill

@@ -57,21 +57,28 @@ class Reserve:
         self.rules = rules
         self._plans.clear()
 
-    async def begin(self, principal: Principal, call: Call, targets: Sequence[Target]) -> Bill:
+    def unlimited(self, principal: Principal, call: Call) -> Bill | None:
+        """The bill of a call that nothing limits, so that there is nothing to wait for; else None."""
+        rules = self.rules
+        return None if principal.accounts or rules.models else Bill(rules.prices, principal, call)
+
+    async def begin(
+        self, principal: Principal, call: Call, targets: Sequence[Target], at_once: int = 1
+    ) -> Bill:
         """Reserves the most that the call can come to at the dearest of its targets; the bill is to be ended.
 
-        Raises RateLimited or InsufficientQuota, and Overloaded while the counters are away.
+        `at_once` is how many of them may be asked at the same time. Raises RateLimited or InsufficientQuota,
+        and Overloaded while the counters are away.
         """
         rules = self.rules
         bill = Bill(rules.prices, principal, call)
-        if principal.accounts or rules.models:
-            bound = self._bound(principal, call, targets[0].model)
-            if bound is not None:
-                bill.demand = wanted = demand(
-                    call.request, call.fields, rules.longest_answer(targets[0].model)
-                )
-                dearest = max(bill.held(target).price_nanodollars for target in targets)
-                bill.hold = await bound.reserve(wanted.tokens, dearest)
+        bound = self._bound(principal, call, targets[0].model)
+        if bound is not None:
+            longest = rules.longest_answer(targets[0].model)
+            longest = min(longest, max(target.traits.context_tokens or longest for target in targets))
+            bill.demand = wanted = demand(call.request, call.fields, longest)
+            dearest = max(bill.held(target).price_nanodollars for target in targets)
+            bill.hold = await bound.reserve(wanted.tokens * at_once, dearest * at_once)
         return bill
 
     def meters(self, principal: Principal, model: str, user: str) -> tuple[Meter, ...]:
