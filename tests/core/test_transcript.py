@@ -34,6 +34,19 @@ def test_words_and_heading_are_gathered() -> None:
     assert bytes(beginning.heading.id) == b'"chatcmpl-1"'
 
 
+def test_pieces_are_tokens_unless_there_are_far_too_few() -> None:
+    words = ["one", " two", " three", " four", " five", " six"]
+    fine = heard(*(chunk(content=word) for word in words))
+    coarse = heard(chunk(content="".join(words)))
+    letters = heard(*(chunk(content=letter) for letter in "".join(words)))
+    assert fine is not None
+    assert coarse is not None
+    assert letters is not None
+    assert fine.text_tokens == 6
+    assert coarse.text_tokens == estimate_tokens("".join(words))
+    assert letters.text_tokens == len("".join(words))
+
+
 def test_a_role_alone_says_nothing() -> None:
     beginning = heard(chunk(role="assistant", content="", refusal=None, tool_calls=[]))
     assert beginning is not None

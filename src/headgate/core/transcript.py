@@ -42,7 +42,7 @@ class Beginning(msgspec.Struct, frozen=True):
     heading: Heading = Heading()
     text: str = ""
     text_tokens: int = 0
-    """About how many tokens `text` is; at least as many as there were pieces of it."""
+    """How many tokens `text` is, as far as its pieces tell."""
     reasoning_tokens: int = 0
     """About how many tokens of reasoning were shown."""
     opened: bool = False
@@ -79,7 +79,7 @@ class Transcript:
         self._text_characters = 0
         self._reasoning = 0
         self._pieces_count = 0
-        """Of text: most servers send one for each token, and none sends more."""
+        """Of text."""
         self.fixed = False
         """Something was said that nobody else can go on with: a tool call, a refusal, several choices."""
 
@@ -105,7 +105,7 @@ class Transcript:
         return Beginning(
             self._heading or Heading(),
             text,
-            max(estimate_tokens(text), self._pieces_count),
+            _tokens(text, self._pieces_count),
             self._reasoning,
             self._heading is not None,
         )
@@ -157,6 +157,12 @@ class Transcript:
             self._reasoning += estimate_tokens(value) if isinstance(value, str) else 0
         else:
             self.fixed = True
+
+
+def _tokens(text: str, pieces: int) -> int:
+    """Most servers send a piece for each token. Where there are far fewer, they send several in one."""
+    estimated = estimate_tokens(text)
+    return pieces if pieces * 2 >= estimated else estimated
 
 
 class Opening:
