@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from headgate.core.errors import ApiError, BadRequest, InvalidField, QueueFull, UpstreamFailed
+from headgate.core.errors import ApiError, BadRequest, InvalidField, NotFound, QueueFull, UpstreamFailed
 from headgate.core.ports import Bring, Call, Exchange, Framing, Outcome, Outgoing, Reply
 from headgate.core.seeing import PicturesWanted
 from headgate.core.tap import StreamTap, partial_usage
@@ -145,10 +145,10 @@ async def refuse_pictures(url: str, field: str, detail: str | None) -> str:
 
 
 def say(errand: Errand, call: Call, attempt: Attempt) -> Outgoing:
-    """The request in its target's words; raises BadRequest for what cannot be said there."""
+    """The request in its target's words; raises BadRequest or NotFound for what cannot be said there."""
     try:
         outgoing = translate(call, errand.cut, attempt.target)
-    except BadRequest:
+    except (BadRequest, NotFound):
         attempt.verdict = UNABLE
         raise
     if errand.fill is not None:
