@@ -160,11 +160,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorded, 
         toml = (
             f'[[upstream]]\nname = "openai"\n{base}'
             'quirks = { max_tokens_field = "max_completion_tokens" }\n'
-            'models = ["breaks", "omni-moderation-latest", { name = "gpt", upstream_name = "gpt-5.5" }]\n'
+            'models = ["breaks", "omni-moderation-latest", { name = "gpt", upstream_name = "gpt-5.5" }, '
+            '{ name = "both", upstream_name = "gpt-5.5", priority = 2 }]\n'
             f'[[upstream]]\nname = "anthropic"\ndialect = "anthropic"\n{base}'
             'models = ["refuses", "stumbles", "too-long", '
             '{ name = "claude", upstream_name = "claude-sonnet-4-6" }]\n'
-            f'[[upstream]]\nname = "cohere"\ndialect = "cohere"\n{base}models = ["rerank-v4.0"]\n'
+            f'[[upstream]]\nname = "cohere"\ndialect = "cohere"\n{base}models = ["rerank-v4.0", "both"]\n'
         )
         folder = tmp_path_factory.mktemp("passed")
         with open_gate(folder, toml, environment={"THERE": UPSTREAM_KEY}) as gate:
@@ -325,6 +326,11 @@ def test_rerank(house: tuple[Recorded, RunningGate], model: str) -> None:
     body = {"model": model, "query": "q", "documents": ["a", "b"], "top_n": 1}
     status, _, data = ask(gate, "/v1/rerank", body)
     assert (status, json.loads(data)) == (200, RANKED)
+
+
+def test_of_two_upstreams_the_one_that_has_it_is_asked(house: tuple[Recorded, RunningGate]) -> None:
+    body = {"model": "both", "max_tokens": 9, "messages": HI}
+    assert json.loads(ask(house[1], "/v1/messages", body)[2]) == MESSAGE
 
 
 @pytest.mark.parametrize(
