@@ -84,17 +84,20 @@ class Answering:
         exchange, call = errand.exchange, errand.call
         if leg is not None and leg.wait_ms:
             await asyncio.sleep(leg.wait_ms / 1000)
-        outgoing = await self._say(errand, call, attempt)
+        try:
+            outgoing = say(errand, call, attempt)
+        except PicturesWanted:
+            outgoing = await self._say_shown(errand, call, attempt)
         reply = await attempt.send(outgoing)
         if attempt.claim is not None:
             attempt.claim()
         translator = outgoing.translator
         if call.endpoint.uploads or call.endpoint.binary:
-            await forward(exchange, attempt, reply, translator, call, self._clock())
+            await forward(exchange, attempt, reply, translator, call, attempt.answered_s)
         elif reply.complete and not attempt.durable:
-            relay_at_hand(exchange, attempt, reply, translator, call.body_bytes, self._clock())
+            relay_at_hand(exchange, attempt, reply, translator, call.body_bytes, attempt.answered_s)
         else:
-            await relay_whole(exchange, attempt, reply, translator, call.body_bytes, self._clock())
+            await relay_whole(exchange, attempt, reply, translator, call.body_bytes, attempt.answered_s)
 
     async def _stream(self, errand: Errand, attempt: Attempt, leg: Leg | None) -> None:
         rules = errand.plan.rules
@@ -110,7 +113,10 @@ class Answering:
         try:
             if leg is not None and leg.wait_ms:
                 await asyncio.sleep(leg.wait_ms / 1000)
-            outgoing = await self._say(errand, call, attempt)
+            try:
+                outgoing = say(errand, call, attempt)
+            except PicturesWanted:
+                outgoing = await self._say_shown(errand, call, attempt)
             if attempt.claim is not None:
                 stream.before = at_first_word(attempt.claim, stream.before)
             if rules.first_token_timeout_ms is None:
@@ -128,13 +134,11 @@ class Answering:
         finally:
             self._pulse.discard(stream)
 
-    async def _say(self, errand: Errand, call: Call, attempt: Attempt) -> Outgoing:
-        try:
-            return say(errand, call, attempt)
-        except PicturesWanted:
-            make_whole(call, errand.cut)
-            await see(call, self.bring)
-            return say(errand, call, attempt)
+    async def _say_shown(self, errand: Errand, call: Call, attempt: Attempt) -> Outgoing:
+        """As `say`, once the pictures that the target has to see have been brought."""
+        make_whole(call, errand.cut)
+        await see(call, self.bring)
+        return say(errand, call, attempt)
 
 
 async def refuse_pictures(url: str, field: str, detail: str | None) -> str:
