@@ -88,7 +88,7 @@ def test_an_engine_sleeps_when_nobody_needs_it(start_gate: Callable[..., Running
         wait_until(partial(slept, gate, times), "it to sleep")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"model":"tts-1"}', b"\xff" * 100])
+@pytest.mark.parametrize("body", [b"", b"{", b'{"model":"tts-1"}', b"\xff" * 100], ids=range(4))
 def test_a_bad_request_leaves_an_engine_alone(body: bytes, start_gate: Callable[..., RunningGate]) -> None:
     gate = start_gate()
     assert ask(gate, "/audio/speech", body or b" ")[0] == 400
