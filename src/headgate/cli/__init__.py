@@ -13,7 +13,19 @@ from collections.abc import Sequence
 import click
 
 from headgate import __version__
-from headgate.cli import backup, doctor, engine, import_configuration, keys, migrate, serve, upstreams
+from headgate.cli import (
+    backup,
+    doctor,
+    engine,
+    import_configuration,
+    keys,
+    migrate,
+    prices,
+    serve,
+    teams,
+    upstreams,
+    usage,
+)
 from headgate.cli.exits import INTERRUPTED, RUNTIME_ERROR, USAGE_ERROR
 from headgate.core.errors import HeadgateError, SettingsError
 
@@ -24,8 +36,11 @@ COMMANDS: tuple[click.Command, ...] = (
     import_configuration.command,
     keys.command,
     migrate.command,
+    prices.command,
     serve.command,
+    teams.command,
     upstreams.command,
+    usage.command,
 )
 """Every command, in the order of the alphabet, as `headgate --help` shows them."""
 
