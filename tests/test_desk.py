@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -9,8 +10,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,13 +22,18 @@ from headgate.core.limit import Budget, Limits
 from headgate.core.money import Ratio
 from headgate.store.balances import post
 from headgate.store.budgets import set_budget
+from headgate.store.calendar import Calendar
+from headgate.store.carriage import journal_identity
 from headgate.store.database import Database, place
 from headgate.store.key_records import create_key
 from headgate.store.records import Key, Team, Webhook
 from headgate.store.seal import load_seal
+from headgate.store.spending import Spending
 from headgate.store.teams import create_team
 from headgate.store.webhooks import create_webhook, new_webhook_id
 from tests.gates import RunningGate, open_gate, wait_until
+from tests.services import redis
+from tests.store.records import outcomes, sound
 
 StartGate = Callable[..., RunningGate]
 REPLY = json.dumps(
@@ -243,3 +249,93 @@ def test_counters_in_redis_that_is_away_refuse(start_gate: StartGate, receiver: 
     status, _, body = ask(gate, gate.key)
     assert (status, body["error"]["type"]) == (503, "api_error")
     assert "s3cret" not in gate.log
+
+
+def test_two_gates_that_share_redis_share_a_limit(
+    start_gate: StartGate, receiver: int, tmp_path: Path
+) -> None:
+    more = (
+        '[limits]\nredis = { env = "PLACE" }\nmodels.m.requests_per_day = 5\nmodels.m.concurrent_requests = 9'
+    )
+    with redis(tmp_path / "redis") as server:
+        gates = [start_gate(toml(receiver, more), environment={"PLACE": server.url}) for _ in range(2)]
+        statuses: list[int] = []
+
+        def crowd(gate: RunningGate) -> None:
+            statuses.extend(ask(gate, gate.key)[0] for _ in range(6))
+
+        threads = [threading.Thread(target=crowd, args=(gate,)) for gate in gates]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses) == [200] * 5 + [429] * 7
+        for gate in gates:
+            gate.stop()
+
+
+def test_after_kills_every_attempt_has_one_end_and_the_ledger_is_their_sum(
+    tmp_path: Path, receiver: int
+) -> None:
+    with ExitStack() as stack:
+        storm(stack, stack.enter_context(open_gate(tmp_path / "gate", toml(receiver))), receiver)
+
+
+def storm(stack: ExitStack, gate: RunningGate, receiver: int) -> None:
+    data = gate.folder / "data"
+    key = make_key(data, Budget(amount_nanodollars=10**9), limits=Limits(concurrent_requests=6))
+    wait_until(lambda: known(gate, key), "the key to be known")
+    answered = 0
+    for _ in range(3):
+        done: list[int] = []
+        threads = [threading.Thread(target=keep_asking, args=(gate, key, done, text)) for text in TEXTS]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(done) >= 40, "some answers")  # noqa: B023 - it is over before the next round
+        gate.kill()
+        Receiver.stuck.set()
+        for thread in threads:
+            thread.join()
+        answered += len(done)
+        Receiver.stuck.clear()
+        gate = stack.enter_context(open_gate(gate.folder, toml(receiver)))
+    # Nothing stays held: as many as are allowed at once get through together.
+    Receiver.stuck.set()
+    assert all_at_once(gate, key, 6) == [200] * 6
+    gate.stop()
+    records = sound(data / "journal")
+    ends = outcomes(records)
+    assert all(len(closed) == 1 for closed in ends.values())
+    charges = [closed[0].charge.price_nanodollars for closed in ends.values()]
+    assert charges.count(COST) >= answered + 6
+    with books(data) as database:
+        identity = journal_identity(data / "journal")
+        spending = Spending(database, data / "journal", identity, Calendar())
+        with database.reading() as connection:
+            key_id = connection.exec_driver_sql("select id from keys").scalar_one()
+        assert asyncio.run(spending.spent(f"key:{key_id}", 0)) == sum(charges)
+
+
+TEXTS = ("Hi", "Ho", "He", "stay")
+
+
+def keep_asking(gate: RunningGate, key: str, done: list[int], text: str) -> None:
+    """Asks until the gate is gone; what was answered whole is noted."""
+    try:
+        while True:
+            status = ask(gate, key, text)[0]
+            assert status in (200, 429)
+            if status == 200:
+                done.append(status)
+    except (OSError, HTTPException, ValueError):
+        pass  # killed, as it should be
+
+
+def all_at_once(gate: RunningGate, key: str, count: int) -> list[int]:
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(ask(gate, key)[0])) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statuses
