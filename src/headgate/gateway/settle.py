@@ -30,6 +30,7 @@ class Bill:
     hold: Hold | None = None
     _tokens = 0
     _price = 0
+    _tool_bytes = 0
     _held: Held | None = None
     _held_at: Target | None = None
 
@@ -37,28 +38,24 @@ class Bill:
         self.call = call
         self._prices = prices
         self._principal = principal
-        self._tool_bytes = 0
         fields = call.fields
         if "tools" in fields or "functions" in fields or "response_format" in fields:
             self._tool_bytes = sum(memoryview(fields[name]).nbytes for name in TOOL_FIELDS if name in fields)
-        self._user: str = getattr(call.request, "user", None) or ""
-        accounts = principal.accounts
-        self._ratio: Ratio = accounts[-1].multiplier(call.model) if accounts else ONE
 
     def held(self, target: Target) -> Held:
         """What an attempt at a target can come to at most, and whose it is: for its journal record."""
-        principal = self._principal
+        team_id = self._principal.team_id
+        user: str = getattr(self.call.request, "user", None) or ""
         if self.demand is NO_DEMAND:
-            if not principal.team_id and not self._user:
-                return NOTHING_HELD
-            return Held(0, 0, 0, principal.team_id, self._user)
+            return Held(0, 0, 0, team_id, user) if team_id or user else NOTHING_HELD
         held = self._held
         if held is None or target is not self._held_at:
             exact = most(self._price_at(target), self.demand)
             cost = price = charge(exact)
-            if self._ratio is not ONE:
-                price = charge(exact, self._ratio)
-            held = self._held = Held(self.demand.tokens, cost, price, principal.team_id, self._user)
+            ratio = self._ratio
+            if ratio is not ONE:
+                price = charge(exact, ratio)
+            held = self._held = Held(self.demand.tokens, cost, price, team_id, user)
             self._held_at = target
         return held
 
@@ -80,8 +77,9 @@ class Bill:
             return FREE
         exact = total(price, usage, self.demand.size, self.demand.quality)
         cost = price_paid = charge(exact)
-        if self._ratio is not ONE:
-            price_paid = charge(exact, self._ratio)
+        ratio = self._ratio
+        if ratio is not ONE:
+            price_paid = charge(exact, ratio)
         self._price += price_paid
         return Charge(cost, price_paid)
 
@@ -109,6 +107,12 @@ class Bill:
         if hold.tokens is not None:
             lines += _lines(b"tokens", hold.tokens)
         return lines
+
+    @property
+    def _ratio(self) -> Ratio:
+        """What the team pays of what it costs."""
+        accounts = self._principal.accounts
+        return accounts[-1].multiplier(self.call.model) if accounts else ONE
 
     def _price_at(self, target: Target) -> Price:
         tariff = self._prices.tariff(target.model, target.upstream.name, target.upstream_model)
