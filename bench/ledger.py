@@ -106,6 +106,8 @@ def fill(database: Database, calendar: Calendar, house: House, count: int, from_
         if mark.batches == 0:
             house.enter(connection)
     entered = mark.position.at
+    if entered >= count:
+        return
     begun_s = time.monotonic()
     waiting: list[Ended] = []
     for number, ended in enumerate(house.attempts(count, from_ms, NOW_MS), 1):
@@ -121,8 +123,7 @@ def fill(database: Database, calendar: Calendar, house: House, count: int, from_
                     f"{number:,} entries, {(number - entered) / (time.monotonic() - begun_s):,.0f}/s",
                     flush=True,
                 )
-    if count > entered:
-        print(f"filled: {(count - entered) / (time.monotonic() - begun_s):,.0f} entries/s, by one process\n")
+    print(f"filled: {(count - entered) / (time.monotonic() - begun_s):,.0f} entries/s, by one process\n")
 
 
 def questions(house: House, calendar: Calendar, from_ms: int) -> dict[str, Callable[[Connection], Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.core.access import EVERYTHING, access
+from headgate.core.access import EVERYTHING, access, client_address
 
 
 def test_nothing_said_restricts_nothing() -> None:
@@ -71,3 +71,25 @@ def test_addresses_by_network(address: str, allowed: bool) -> None:
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(ValueError, match="network"):
         access(None, None, ("example.com",))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.9", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.9", "6.6.6.6, 203.0.113.7", "203.0.113.7"),
+        ("10.0.0.9", "6.6.6.6, 203.0.113.7, 10.0.0.8", "203.0.113.7"),
+        ("10.0.0.9", "203.0.113.7:4711", "203.0.113.7"),
+        ("10.0.0.9", "[2001:db8::5]:4711", "2001:db8::5"),
+        ("10.0.0.9", "2001:db8::5", "2001:db8::5"),
+        ("10.0.0.9", "", "10.0.0.9"),
+        ("10.0.0.9", "10.0.0.8, 10.0.0.7", "10.0.0.8"),
+        ("10.0.0.9", "10.1.1.1, nonsense", "nonsense"),
+        ("192.0.2.1", "10.0.0.8", "192.0.2.1"),
+        ("", "10.0.0.8", ""),
+    ],
+)
+def test_who_asks_behind_proxies(peer: str, forwarded: str, client: str) -> None:
+    trusted = access(None, None, ("10.0.0.0/8",)).networks
+    assert trusted is not None
+    assert client_address(peer, forwarded, trusted) == client

@@ -9,6 +9,7 @@ import pytest
 
 from headgate.core.access import access
 from headgate.core.ports import Principal
+from headgate.core.settings import Server as Settings
 from headgate.store.keys import KeyTable, hash_key
 from tests.backends.scripted import Line
 from tests.conftest import run
@@ -102,5 +103,18 @@ def test_only_models_that_may_be_used_are_shown(tmp_path: Path) -> None:
             for path in ("/v1/models", "/v1/models/m"):
                 await client.ask(method="GET", path=path, key=SECRET)
                 assert (await client.answer()).status == 403
+
+    run(main())
+
+
+def test_a_trusted_proxy_s_word_is_taken(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path, once) as gate:
+            limit(gate, networks=("203.0.113.0/24",))
+            gate.server.configure(Settings(trusted_proxies=("127.0.0.0/8",)))
+            client = await gate.client()
+            for forwarded, status in (("203.0.113.5", 200), ("203.0.113.5, 198.51.100.1", 403), ("", 403)):
+                await client.ask(key=SECRET, headers=[("x-forwarded-for", forwarded)] if forwarded else [])
+                assert (await client.answer()).status == status, forwarded
 
     run(main())

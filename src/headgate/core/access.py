@@ -12,6 +12,8 @@ import msgspec
 
 from headgate.core.limit import fits
 
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
 _REMEMBERED_MODELS = 1000
 """Answers kept for each key: clients choose the names, and nobody has so many models."""
 
@@ -23,7 +25,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Of `core.endpoint.Endpoint.scope`."""
     models: tuple[str, ...] | None = None
     """Names and patterns (`*`, `?`)."""
-    networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    networks: Networks | None = None
     known: dict[str, bool] = {}
     """Answers to `may_use` so far: patterns are slow to match, and few models are asked for."""
 
@@ -44,15 +46,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     def may_come_from(self, address: str) -> bool:
         """Whether it may be used from an address; one that is none is from nowhere."""
-        if self.networks is None:
-            return True
-        try:
-            found = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        # An IPv4 client that came in on an IPv6 socket is the same client.
-        mapped = getattr(found, "ipv4_mapped", None)
-        return any((mapped or found) in network for network in self.networks)
+        return self.networks is None or inside(address, self.networks)
 
 
 EVERYTHING = Access()
@@ -69,3 +63,37 @@ def access(
         models=None if models is None else tuple(models),
         networks=None if networks is None else tuple(ip_network(network) for network in networks),
     )
+
+
+def inside(address: str, networks: Networks) -> bool:
+    """Whether an address is in one of the networks; what is no address is in none."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    # An IPv4 client that came in on an IPv6 socket is the same client.
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in networks)
+
+
+def client_address(peer: str, forwarded: str, trusted: Networks) -> str:
+    """Who asks, where proxies may stand before us: the last in X-Forwarded-For that is no trusted proxy.
+
+    What stands before that anybody could have written. A peer that is not trusted is the client.
+    """
+    found = peer
+    for entry in reversed(forwarded.split(",")):
+        if not inside(found, trusted):
+            break
+        address = _bare(entry.strip())
+        if not address:
+            break
+        found = address
+    return found
+
+
+def _bare(entry: str) -> str:
+    """An entry of X-Forwarded-For without its port."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry

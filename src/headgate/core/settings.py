@@ -66,6 +66,9 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cors_origins: tuple[str, ...] = ("*",)
     """Origins whose pages may call us from a browser. `*` is any, as at OpenAI: every call needs a key, and
     no cookie counts."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (CIDR) of proxies whose X-Forwarded-For is believed, for keys bound to addresses. By
+    default none: any client can write that header."""
     comment_interval_ms: Annotated[int, Meta(ge=10, le=10 * MINUTE_MS)] = 5_000
     """A stream that is quiet for this long gets an SSE comment: proxies give up after 30 s of silence."""
     first_comment_ms: Annotated[int, Meta(ge=10, le=10 * MINUTE_MS)] = 15_000

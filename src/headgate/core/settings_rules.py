@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_network
 
 import msgspec
 
@@ -73,6 +74,7 @@ def check(settings: Settings, *, starter_installed: bool) -> None:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             path = ("server", "cors_origins", index)
             raise Wrong(path, 'expected "*" or an origin such as "https://example.com", without a path')
+    _check_proxies(server.trusted_proxies)
     for name, value in settings.telemetry.otlp_headers.items():
         place: Path = ("telemetry", "otlp_headers", name)
         if not _TOKEN.fullmatch(name):
@@ -96,6 +98,15 @@ def check(settings: Settings, *, starter_installed: bool) -> None:
             "nothing to serve: configure an [[upstream]] or an [[engine]], pass --model FILE, or install "
             f"the starter model: {STARTER_INSTALL}",
         )
+
+
+def _check_proxies(networks: Sequence[str]) -> None:
+    for index, network in enumerate(networks):
+        try:
+            ip_network(network)
+        except ValueError:
+            path = ("server", "trusted_proxies", index)
+            raise Wrong(path, "expected a network such as 10.0.0.0/8") from None
 
 
 def _check_upstream(upstream: Upstream, path: Path) -> None:

@@ -11,6 +11,7 @@ from itertools import count
 from os import urandom
 from typing import Protocol
 
+from headgate.core.access import Networks, client_address
 from headgate.core.errors import ApiError
 from headgate.core.observer import Passage
 from headgate.core.ports import Throttle
@@ -34,6 +35,8 @@ class House(Protocol):
 
     date_header: bytes
     cors: Cors
+    trusted: Networks
+    """Proxies whose word on their clients is taken."""
 
 
 class Channel(Protocol):
@@ -111,9 +114,13 @@ class Exchange:
 
     @property
     def client(self) -> str:
-        """The address at the other end; empty where there is none."""
+        """The address of whoever asks; empty where there is none."""
         name = self.connection.transport.get_extra_info("peername")
-        return str(name[0]) if isinstance(name, tuple) else ""
+        peer = str(name[0]) if isinstance(name, tuple) else ""
+        trusted = self.connection.server.trusted
+        if not trusted:
+            return peer
+        return client_address(peer, (self.header(b"x-forwarded-for") or b"").decode("latin-1"), trusted)
 
     @property
     def version(self) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import ssl
 import time
 from email.utils import formatdate
+from ipaddress import ip_network
 
 from headgate.core.errors import ApiError
 from headgate.core.observer import Observer
@@ -44,6 +45,7 @@ class Server:
         """Takes new limits, for connections that are open too."""
         self.settings = settings
         self.cors = Cors(settings.cors_origins)
+        self.trusted = tuple(ip_network(network) for network in settings.trusted_proxies)
         # The coarse clock may be a step behind: without it, a limit could end early.
         self.header_timeout_s = settings.header_timeout_ms / 1000 + TICK_S
         self.body_timeout_s = settings.body_timeout_ms / 1000 + TICK_S
