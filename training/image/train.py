@@ -33,7 +33,7 @@ class Plan:
     """How long and how fast both learn, and how many pictures or prompts a step has."""
 
     reader_steps: int = 1500
-    steps: int = 4000
+    steps: int = 12000
     seed: int = 20261124
     prompts: int = 64
     pictures: int = 32

@@ -32,7 +32,7 @@ class Plan:
     """How long and how fast eye and model learn; a step sees `batch` pictures or so many conversations."""
 
     eye_steps: int = 1500
-    steps: int = 340
+    steps: int = 1500
     seed: int = 20261123
     batch: int = 64
     conversations: int = 16

@@ -8,30 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = [
-    "FOLDER",
-    "STARTER_CHAT",
-    "STARTER_IMAGE",
-    "STARTER_IMAGE_READER",
-    "STARTER_VISION",
-    "StarterModel",
-    "models",
-]
+__all__ = ["FOLDER", "STARTER_CHAT", "StarterModel", "models"]
 
 FOLDER = Path(__file__).parent
 """The folder that holds the weights and `manifest.toml`."""
 
 STARTER_CHAT = FOLDER / "starter-chat.gguf"
 """The chat model, a GGUF file for llama.cpp."""
-
-STARTER_VISION = FOLDER / "starter-vision.gguf"
-"""The chat model's eye: what llama.cpp calls its mmproj."""
-
-STARTER_IMAGE = FOLDER / "starter-image.onnx"
-"""The image model, an ONNX file for onnxruntime; `training/image/README.md` says how it is run."""
-
-STARTER_IMAGE_READER = FOLDER / "starter-image-reader.onnx"
-"""What reads the image model's prompts, an ONNX file too."""
 
 
 @dataclass(frozen=True)
