@@ -13,7 +13,7 @@ import msgspec
 from litestar import Response, Router, get
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from sqlalchemy import Connection
 
 from headgate.admin.caller import Caller
@@ -41,7 +41,7 @@ class Paging(msgspec.Struct, frozen=True):
     cursor: str | None = None
 
 
-Dimensions = Annotated[list[Dimension] | None, Parameter(query="by")]
+Dimensions = Annotated[list[Dimension] | None, QueryParameter(name="by")]
 
 
 def _which(

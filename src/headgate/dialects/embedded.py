@@ -29,6 +29,7 @@ class Embedded(OpenAI):
 def wrong_endpoint(call: Call) -> NotFound:
     """The model is there, but does not serve what was called."""
     return NotFound(
-        f"The model '{call.model or call.upstream_model}' is not supported in the {call.endpoint.path} endpoint.",
+        f"The model '{call.model or call.upstream_model}' is not supported in the {call.endpoint.path} "
+        "endpoint.",
         param="model",
     )

@@ -1,4 +1,4 @@
-"""What an attempt teaches of its target: told to its health, to the key that was used, and to the operator."""
+"""What an attempt teaches of its target: told to its health, to the key that was used, to the operator."""
 
 from __future__ import annotations
 
