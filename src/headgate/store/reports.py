@@ -23,7 +23,7 @@ from headgate.store.terms import Term, look_up, names_of
 
 Dimension = Literal["key", "team", "tag", "model", "target", "endpoint"]
 
-SUBJECTS_AT_ONCE = 200
+SUBJECTS_AT_ONCE = 25
 """Keys, teams or tags whose sums over time are read together: a page of a long report stays quick."""
 
 _TABLES: dict[Grain, Table] = {"hour": rollup_hours, "day": rollup_days, "month": rollup_months}
@@ -105,22 +105,8 @@ def report(connection: Connection, question: Question, calendar: Calendar) -> Re
         found = _largest(connection, plan, question.order_by, limit + 1, offset)
         following = make_cursor([0, offset + limit]) if len(found) > limit else None
         return Report(rows=_named(connection, question, plan, found[:limit]), next_cursor=following)
-    by_chunks = plan.kind is not Kind.ALL and plan.subjects is None
-    while True:
-        chunk = _next_subjects(connection, plan.term, after) if by_chunks else None
-        if by_chunks and not chunk:
-            return Report(rows=(), next_cursor=None)
-        found = _rows(connection, plan, chunk)
-        page = found[offset : offset + limit]
-        rest = len(found) - offset - len(page)
-        if page or not chunk:
-            break
-        after, offset = chunk[-1], 0
-    if rest > 0:
-        following = make_cursor([after, offset + len(page)])
-    else:
-        following = make_cursor([chunk[-1], 0]) if chunk else None
-    return Report(rows=_named(connection, question, plan, page), next_cursor=following)
+    rows, following = _in_order(connection, plan, limit, after, offset)
+    return Report(rows=_named(connection, question, plan, rows), next_cursor=following)
 
 
 class _Plan(msgspec.Struct):
@@ -191,12 +177,27 @@ def _next_subjects(connection: Connection, term: Term | None, after: int) -> lis
     return list(connection.scalars(query.order_by(terms.c.number).limit(SUBJECTS_AT_ONCE)))
 
 
-def _rows(connection: Connection, plan: _Plan, chunk: Sequence[int] | None) -> list[_Found]:
-    """Every line, in order of subject, time and details."""
-    subjects = plan.subjects if plan.subjects is not None else chunk
-    if subjects is not None and not subjects:
-        return []
-    return sorted(_found(plan, connection.execute(_joined(plan, subjects)).all()))
+def _in_order(
+    connection: Connection, plan: _Plan, limit: int, after: int, offset: int
+) -> tuple[list[_Found], str | None]:
+    """Lines in order of subject, time and details, and the cursor behind them."""
+    by_chunks = plan.kind is not Kind.ALL and plan.subjects is None
+    rows: list[_Found] = []
+    while len(rows) < limit:
+        chunk = _next_subjects(connection, plan.term, after) if by_chunks else plan.subjects
+        if chunk is not None and not chunk:
+            return rows, None
+        query = _joined(plan, chunk)
+        place = list(query.selected_columns)[: 2 + len(plan.details)]
+        room = limit - len(rows)
+        found = _found(plan, connection.execute(query.order_by(*place).limit(room + 1).offset(offset)).all())
+        rows += found[:room]
+        if len(found) > room:
+            return rows, make_cursor([after, offset + room])
+        if not by_chunks or chunk is None:
+            return rows, None
+        after, offset = chunk[-1], 0
+    return rows, make_cursor([after, 0])
 
 
 def _largest(connection: Connection, plan: _Plan, order_by: str, limit: int, offset: int) -> list[_Found]:
@@ -205,19 +206,24 @@ def _largest(connection: Connection, plan: _Plan, order_by: str, limit: int, off
         raise RecordRefused(f"order_by: expected one of {', '.join(MEASURES)}")
     if plan.subjects is not None and not plan.subjects:
         return []
-    query = _joined(plan, plan.subjects)
+    width = 2 + len(plan.details)
+    # Which they are is found by one sum; all of them are made for those alone: a third of the work.
+    query = _joined(plan, plan.subjects, tuple(dict.fromkeys(("attempts", order_by))))
     columns = list(query.selected_columns)
-    width = len(columns) - len(MEASURES)
-    largest = columns[width + MEASURES.index(order_by)].desc()
-    query = query.order_by(largest, *columns[:width]).limit(limit).offset(offset)
-    return _found(plan, connection.execute(query).all())
+    query = query.order_by(columns[-1].desc(), *columns[:width]).limit(limit).offset(offset)
+    places = [tuple(row[:width]) for row in connection.execute(query)]
+    only = sorted({place[0] for place in places}) if plan.by_subject else plan.subjects
+    if only is not None and not only:
+        return []
+    sums = dict(_found(plan, connection.execute(_joined(plan, only)).all()))
+    return [(place, sums[place]) for place in places]
 
 
-def _joined(plan: _Plan, subjects: Sequence[int] | None) -> Select[Any]:
-    """The pieces of the period as one query: subject, time, details, sums."""
-    pieces = union_all(*(_piece(plan, span, subjects) for span in plan.pieces)).subquery()
+def _joined(plan: _Plan, subjects: Sequence[int] | None, measures: Sequence[str] = MEASURES) -> Select[Any]:
+    """The pieces of the period as one query: subject, time, details, sums, attempts first."""
+    pieces = union_all(*(_piece(plan, span, subjects, measures) for span in plan.pieces)).subquery()
     columns = list(pieces.c)
-    width = len(columns) - len(MEASURES)
+    width = len(columns) - len(measures)
     sums = [func.sum(column).label(column.name) for column in columns[width:]]
     return select(*columns[:width], *sums).group_by(*columns[:width]).having(func.sum(columns[width]) > 0)
 
@@ -227,7 +233,7 @@ def _found(plan: _Plan, rows: Sequence[Found[Any]]) -> list[_Found]:
     return [(tuple(row[:width]), tuple(int(value) for value in row[width:])) for row in rows]
 
 
-def _piece(plan: _Plan, span: Span, subjects: Sequence[int] | None) -> Select[Any]:
+def _piece(plan: _Plan, span: Span, subjects: Sequence[int] | None, measures: Sequence[str]) -> Select[Any]:
     table = _TABLES[span.grain]
     kind = plan.kind
     if span.grain == "day" and kind in _DAY_TOTALS and not plan.details and not plan.filters:
@@ -235,7 +241,7 @@ def _piece(plan: _Plan, span: Span, subjects: Sequence[int] | None) -> Select[An
     label: ColumnElement[int] = table.c.bucket_ms if span.label_ms is None else literal(span.label_ms)
     subject: ColumnElement[int] = table.c.subject if plan.by_subject else literal(0)
     group = [subject.label("subject"), label.label("bucket"), *(table.c[name] for name in plan.details)]
-    query = select(*group, *(func.sum(table.c[measure]).label(measure) for measure in MEASURES))
+    query = select(*group, *(func.sum(table.c[measure]).label(measure) for measure in measures))
     query = query.where(table.c.kind == int(kind))
     if subjects is None and kind is not Kind.ALL:
         # One seek for each subject that there is, in their order, instead of reading all times of all.
