@@ -345,6 +345,22 @@ def test_rates_of_an_earlier_run_are_counted_again() -> None:
     run(main())
 
 
+def test_a_counter_that_is_dropped_while_its_neighbour_is_made_is_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(counters_module, "SWEEP_ABOVE", 2)
+        desk = Desk()
+        desk.counters._sweep_above = 1
+        one = Account(id="key:k", limits=Limits(requests_per_minute=1))
+        both = Account(id="key:k", limits=Limits(requests_per_minute=1, tokens_per_minute=9))
+        desk.counters.bind(of(one))
+        await desk.reserve(both, tokens=1)
+        assert isinstance(await desk.refused(one), RateLimited)
+
+    run(main())
+
+
 def test_idle_counters_are_dropped_and_busy_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         monkeypatch.setattr(counters_module, "SWEEP_ABOVE", 100)

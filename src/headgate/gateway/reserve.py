@@ -92,7 +92,7 @@ class Reserve:
     def _bound(self, principal: Principal, call: Call, model: str) -> Bound | None:
         user = ""
         for account in principal.accounts:
-            if account.user_limits is not NO_LIMITS:
+            if account.user_limits is not NO_LIMITS and account.user_limits != NO_LIMITS:
                 user = getattr(call.request, "user", None) or ""
         place = (principal.key_id, model, user)
         plan = self._plans.get(place)

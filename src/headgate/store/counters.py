@@ -271,10 +271,12 @@ class MemoryBound:
     def _look_up(self) -> None:
         counters, meters = self._counters, self._meters
         self._sizes = [meter for meter in meters if isinstance(meter, Size)]
-        self._rates = [(meter, counters.rate(meter)) for meter in meters if isinstance(meter, Rate)]
+        self._sweeps = -1
+        while self._sweeps != counters.sweeps:  # making one may have dropped another that was just found
+            self._sweeps = counters.sweeps
+            self._rates = [(meter, counters.rate(meter)) for meter in meters if isinstance(meter, Rate)]
         self._places = [(meter, counters.places(meter)) for meter in meters if isinstance(meter, Places)]
         self._funds = [(meter, counters.fund(meter)) for meter in meters if isinstance(meter, Fund)]
-        self._sweeps = counters.sweeps
 
 
 class MemoryHold:
