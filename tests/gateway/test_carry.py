@@ -51,7 +51,8 @@ def sent_plainly(body: bytes, dialect: Dialect) -> bytes:
     """What goes upstream for a body that nothing was cut out of; raises ApiError."""
     request, fields = open_body(body, ChatRequest)
     stream = request.stream is True
-    return dialect.request(Call(CHAT_COMPLETIONS, request, fields, stream, False, "m-upstream")).body
+    call = Call(CHAT_COMPLETIONS, request, fields, stream, False, "m-upstream", pictures_at_hand=True)
+    return dialect.request(call).body
 
 
 def plainly(body: bytes, dialect: Dialect) -> bytes | ApiError:

@@ -116,7 +116,7 @@ def test_one_is_killed_and_the_answer_goes_on(start_gate: Callable[..., RunningG
         broken, ids, upstream = ask(gate, kill)
         assert engines[0].poll() is not None
         assert (len(ids), upstream) == (1, "one")
-        # As a rule all of it is the same. But text can be cut into other tokens than those it was made of, and
+        # As a rule all of it is the same. But text can be cut into other tokens than it was made of, and
         # what the model says when it may not end hangs by a thread: what it was trained to say does not.
         sentence = whole.partition("\n")[0]
         assert len(sentence) > 40
