@@ -105,8 +105,10 @@ def test_a_head_without_end_is_given_up_though_it_is_never_silent() -> None:
             await asyncio.sleep(0.01)
 
     async def main() -> None:
-        limits = {"first_byte_timeout_ms": 100, "idle_timeout_ms": 60_000}
-        async with scripted(script) as upstream, pooled(upstream.address, **limits) as pool:
+        async with (
+            scripted(script) as upstream,
+            pooled(upstream.address, first_byte_timeout_ms=100, idle_timeout_ms=60_000) as pool,
+        ):
             with pytest.raises(UpstreamTimeout) as caught:
                 await pool.send(GET, b"")
             assert caught.value.phase == "first byte"

@@ -109,7 +109,7 @@ def test_each_kind_of_engine_has_its_libraries(monkeypatch: pytest.MonkeyPatch) 
         for kind in doctor.LIBRARIES
         for found in doctor.examine_libraries(kind, has_model=kind != "image")
     )
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (missing,) = [
         found for found in doctor.examine_libraries("speech", has_model=True) if found.name == "sherpa_onnx"
     ]

@@ -96,7 +96,7 @@ def _starter(hand: Path | None, options: Options) -> Painter:
     except ImportError as error:
         extra = "starter" if error.name == "headgate_starter" else "embed,media"
         raise SettingsError(f"{error.name} is missing: pip install 'headgate[{extra}]'") from None
-    hand = hand or headgate_starter.STARTER_IMAGE
+    hand = hand or headgate_starter.FOLDER / "starter-image.onnx"
     reader = hand.with_name(f"{hand.stem}-reader.onnx")
     for file in (hand, reader):
         if not file.is_file():
