@@ -15,7 +15,7 @@ CODE := src tests bench training packages
 
 # Extras that `make run` installs, for the embedded engines; and those that the tests need besides.
 RUN_EXTRAS := llamacpp embed media espeak transcribe-starter hub
-DEV_EXTRAS := $(RUN_EXTRAS) bedrock vertex postgres redis parquet traces speech transcribe
+DEV_EXTRAS := $(RUN_EXTRAS) bedrock import vertex postgres redis parquet traces speech transcribe
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
