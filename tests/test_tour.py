@@ -44,3 +44,11 @@ def test_every_entry_is_answered(words: list[str], start_gate: Callable[..., Run
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr + gate.log
     titles = "".join(re.findall(r"^== (.*)$", result.stdout, re.MULTILINE))
     assert [entry for entry in ENTRIES if entry not in titles] == []
+
+
+def test_the_tour_of_the_money_ends_with_the_books_as_they_were() -> None:
+    result = subprocess.run(
+        [sys.executable, "money.py"], cwd=TOUR, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
+    assert result.stdout.count("== ") == 5
