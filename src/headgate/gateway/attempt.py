@@ -134,7 +134,7 @@ class Attempt:
             raise
 
     def settle(self, outcome: Outcome, usage: Usage) -> None:
-        """Writes how the attempt ended; only the first call counts."""
+        """Writes how the attempt ended, and tells the observer; only the first call counts."""
         if not self.settled:
             self.settled = True
             if self.release is not None and outcome is Outcome.OK:
@@ -142,8 +142,14 @@ class Attempt:
             status = self.reply.status if self.reply is not None else 0
             if usage.source is not REPORTED:
                 usage = self.bill.recounted(usage)
-            if self._passage is not None:
-                self._tell(self._passage, outcome, status, usage)
+            passage = self._passage
+            if passage is not None:
+                if passage.outcome is not None:
+                    passage.observer.again(passage)
+                passage.target = self.target.upstream.name
+                passage.outcome, passage.status, passage.usage = outcome, status, usage
+                if self._try is not None:
+                    passage.observer.sent(self._try, outcome, status, usage)
             charge = self.bill.charge(self.target, outcome, usage)
             self._journal.close(self._number, outcome, status, usage, charge)
 
@@ -188,15 +194,6 @@ class Attempt:
         # A request that is sent again has those of its first try.
         ours = {name for name, _ in headers}
         outgoing.headers = [*(line for line in outgoing.headers if line[0] not in ours), *headers]
-
-    def _tell(self, passage: Passage, outcome: Outcome, status: int, usage: Usage) -> None:
-        """Puts what is seen of the attempt where the observer looks when the request has ended."""
-        if passage.outcome is not None:
-            passage.observer.again(passage)
-        passage.target = self.target.upstream.name
-        passage.outcome, passage.status, passage.usage = outcome, status, usage
-        if self._try is not None:
-            passage.observer.sent(self._try, outcome, status, usage)
 
     async def _refusal(self, reply: Reply) -> ApiError:
         error: ApiError
