@@ -28,7 +28,7 @@ class Seal:
         try:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - for those who seal
         except ModuleNotFoundError:
-            raise SettingsError("sealing needs a package: pip install 'headgate[seal]'") from None
+            raise SettingsError("sealing needs a package: pip install cryptography") from None
         self._cipher: Any = AESGCM(key)
 
     def close(self, content: bytes, purpose: str) -> bytes:
