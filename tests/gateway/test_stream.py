@@ -214,7 +214,7 @@ def test_usage_that_never_comes_is_estimated(tmp_path: Path) -> None:
             assert (await gate.call(stream=True)).body == stream
             [closed] = await gate.settled()
             assert closed.usage.source is Source.ESTIMATED
-            assert closed.usage.output_tokens == 500
+            assert closed.usage.output_tokens == pytest.approx(500, rel=0.1)
             assert closed.usage.input_tokens == 8, "Hi, and the frame that a conversation has"
 
     run(main())
