@@ -10,16 +10,18 @@ from typing import Any
 
 import msgspec
 
+from headgate.core.image import ImageRequest
 from headgate.core.limit import Account, Budget, Limits
 from headgate.core.money import Ratio
-from headgate.core.ports import Outcome, Principal
+from headgate.core.ports import Call, Outcome, Principal
 from headgate.core.price import Price, derive
 from headgate.core.price_book import Listed, PriceBook
 from headgate.core.settings_routing import Traits
-from headgate.core.usage import Source
+from headgate.core.usage import Source, Usage
 from headgate.endpoints import CHAT_COMPLETIONS
 from headgate.gateway.admit import admit
 from headgate.gateway.reserve import Reserve, Rules
+from headgate.gateway.settle import Bill
 from headgate.store.counters import MemoryCounters
 from headgate.store.keys import KeyTable, hash_key
 from tests.conftest import run
@@ -308,5 +310,21 @@ def test_what_is_asked_of_two_at_once_is_reserved_twice_and_no_answer_is_longer_
             bill = await gate.gate.reserve.begin(principal, call, [small])
             assert bill.demand.output_tokens == 50
             bill.end()
+
+    run(main())
+
+
+def test_pictures_that_nobody_counted_are_paid_for_by_number_size_and_quality(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(tmp_path, sending(whole(answer()))) as gate:
+            target = gate.gate.models.targets["m"]
+            price = Price(images={"hd/1024x1024": 80_000_000, "1024x1024": 40_000_000})
+            book = PriceBook([Listed("m", "", price)], [], lambda upstream, model: ())
+            request = ImageRequest(prompt="a fox", n=2, size="1024x1024", quality="hd")
+            call = Call(CHAT_COMPLETIONS, request, {}, False, False, "m", body_bytes=400)
+            bill = Bill(book, Principal("k", "caller"), call)
+            usage = bill.recounted(Usage(Source.ESTIMATED, 100, 0, 50_000))
+            assert (usage.images, usage.output_tokens) == (2, 0)
+            assert bill.charge(target, Outcome.OK, usage).cost_nanodollars == 160
 
     run(main())

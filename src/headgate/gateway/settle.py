@@ -20,7 +20,7 @@ from headgate.gateway.choose import Target
 
 NO_DEMAND = Demand()
 """Of a request that nothing is reserved for."""
-_UNKNOWN = Source.UNKNOWN  # members of an enum are looked up slowly
+_UNKNOWN, _ESTIMATED = Source.UNKNOWN, Source.ESTIMATED  # members of an enum are looked up slowly
 
 
 class Bill:
@@ -64,7 +64,11 @@ class Bill:
         call = self.call
         if usage.source is _UNKNOWN or usage.input_tokens != estimate_prompt_tokens(call.body_bytes):
             return usage
-        tokens = prompt_tokens(call.request) + estimate_prompt_tokens(self._tool_bytes)
+        request = call.request
+        tokens = prompt_tokens(request) + estimate_prompt_tokens(self._tool_bytes)
+        if usage.source is _ESTIMATED and hasattr(request, "size") and not hasattr(request, "messages"):
+            pictures = getattr(request, "n", None) or 1
+            return msgspec.structs.replace(usage, input_tokens=tokens, output_tokens=0, images=pictures)
         return msgspec.structs.replace(usage, input_tokens=tokens)
 
     def charge(self, target: Target, outcome: Outcome, usage: Usage) -> Charge:
@@ -75,7 +79,12 @@ class Bill:
         price = self._price_at(target)
         if price is NO_PRICE:
             return FREE
-        exact = total(price, usage, self.demand.size, self.demand.quality)
+        if usage.images:
+            request = self.call.request
+            size, quality = getattr(request, "size", None), getattr(request, "quality", None)
+            exact = total(price, usage, size or "", quality or "")
+        else:
+            exact = total(price, usage)
         cost = price_paid = charge(exact)
         ratio = self._ratio
         if ratio is not ONE:
