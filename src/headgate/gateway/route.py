@@ -84,4 +84,3 @@ def plan_for(models: Models, name: str) -> Plan:
         shown = name if len(name) <= 100 else name[:100] + "…"
         raise ModelNotFound(f"The model '{shown}' does not exist or you do not have access to it.")
     return plan
-

@@ -25,7 +25,7 @@ from headgate.store.ledger import Ledger, Mark, Outdated, Repeated, find_mark
 from headgate.store.retention import DAY_MS, age_out
 
 BATCH_ENTRIES = 40_000
-"""In one transaction: a quarter of a second, which is what the database's other writers wait at worst."""
+"""In one transaction: a second or two when it catches up, which is what other writers wait at worst."""
 PAUSE_S = 0.2
 """Between two looks at a quiet journal: reports are that late."""
 LONGEST_PAUSE_S = 3.0
