@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, Router, get
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -58,17 +58,17 @@ def make_api(office: Office, shown: Callable[[], Mapping[str, Any]]) -> Litestar
         return caller_of(request.headers.get("authorization", "").encode("latin-1", "replace"), office.keys)
 
     @get("/models", summary="Models of the configuration, and where they are", tags=["configuration"])
-    async def show_models(caller: Caller) -> list[dict[str, Any]]:
+    async def show_models(caller: NamedDependency[Caller]) -> list[dict[str, Any]]:
         caller.may_see()
         return list(shown()["models"])
 
     @get("/upstreams", summary="Upstreams and engines of the configuration", tags=["configuration"])
-    async def show_upstreams(caller: Caller) -> list[dict[str, Any]]:
+    async def show_upstreams(caller: NamedDependency[Caller]) -> list[dict[str, Any]]:
         caller.may_see()
         return list(shown()["upstreams"])
 
     @get("/me", summary="Who the key is, and what it may do here", tags=["keys"])
-    async def show_me(caller: Caller) -> Caller:
+    async def show_me(caller: NamedDependency[Caller]) -> Caller:
         return caller
 
     handlers = [key_routes(office), team_routes(office), *money_routes(office), *usage_routes(office)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Router, delete, get, patch, post
+from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
@@ -81,7 +83,7 @@ def key_routes(office: Office) -> Router:
 
 def _lists(office: Office) -> list[HTTPRouteHandler]:
     @post("/", summary="Make a key")
-    async def create_key(data: NewKey, caller: Caller) -> MadeKey:
+    async def create_key(data: JSONBody[NewKey], caller: NamedDependency[Caller]) -> MadeKey:
         caller.may_change(data.team_id)
         _refuse_promotion(caller, data.scopes)
         fields = {name: getattr(data, name) for name in data.__struct_fields__ if name != "secret"}
@@ -97,7 +99,11 @@ def _lists(office: Office) -> list[HTTPRouteHandler]:
 
     @get("/", summary="List keys")
     async def list_keys(
-        caller: Caller, team: str | None = None, search: str = "", limit: int = 100, cursor: str | None = None
+        caller: NamedDependency[Caller],
+        team: FromQuery[str | None] = None,
+        search: FromQuery[str] = "",
+        limit: FromQuery[int] = 100,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Key]:
         team_id = caller.own_team(team)
         return await office.read(
@@ -107,7 +113,7 @@ def _lists(office: Office) -> list[HTTPRouteHandler]:
         )
 
     @get("/{key_id:str}", summary="Show a key")
-    async def show_key(key_id: str, caller: Caller) -> Key:
+    async def show_key(key_id: FromPath[str], caller: NamedDependency[Caller]) -> Key:
         key = await office.read(lambda connection: key_records.get_key(connection, key_id))
         if caller.key_id != key.id:
             caller.may_see(key.team_id)
@@ -118,7 +124,9 @@ def _lists(office: Office) -> list[HTTPRouteHandler]:
 
 def _changes(office: Office) -> list[HTTPRouteHandler]:
     @patch("/{key_id:str}", summary="Change a key")
-    async def change_key(key_id: str, data: KeyChanges, caller: Caller) -> Key:
+    async def change_key(
+        key_id: FromPath[str], data: JSONBody[KeyChanges], caller: NamedDependency[Caller]
+    ) -> Key:
         changes = given(data)
         _refuse_promotion(caller, changes.get("scopes"))
 
@@ -129,7 +137,9 @@ def _changes(office: Office) -> list[HTTPRouteHandler]:
         return await office.change(caller, "change", "key", work, object_id=key_id, detail=changes)
 
     @post("/{key_id:str}/rotate", summary="Give a key a new secret")
-    async def rotate_key(key_id: str, data: Rotation, caller: Caller) -> MadeKey:
+    async def rotate_key(
+        key_id: FromPath[str], data: JSONBody[Rotation], caller: NamedDependency[Caller]
+    ) -> MadeKey:
         def work(connection: Connection) -> tuple[Key, str]:
             if caller.key_id != key_id:
                 caller.may_change(key_records.get_key(connection, key_id).team_id)
@@ -139,7 +149,7 @@ def _changes(office: Office) -> list[HTTPRouteHandler]:
         return MadeKey(key=key, secret=secret)
 
     @delete("/{key_id:str}", summary="Delete a key")
-    async def delete_key(key_id: str, caller: Caller) -> None:
+    async def delete_key(key_id: FromPath[str], caller: NamedDependency[Caller]) -> None:
         def work(connection: Connection) -> None:
             caller.may_change(key_records.get_key(connection, key_id).team_id)
             key_records.delete_key(connection, key_id, now_ms=now_ms())

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Router, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
@@ -93,7 +95,9 @@ def _budget_routes(office: Office) -> Router:
         return name if kind == "team" else None
 
     @get("/", summary="List budgets")
-    async def list_budgets(caller: Caller, account: str | None = None) -> list[AccountBudget]:
+    async def list_budgets(
+        caller: NamedDependency[Caller], account: FromQuery[str | None] = None
+    ) -> list[AccountBudget]:
         def work(connection: Connection) -> list[AccountBudget]:
             caller.may_see(None if account is None else team_of(connection, account))
             return budgets.list_budgets(connection, account)
@@ -101,7 +105,9 @@ def _budget_routes(office: Office) -> Router:
         return await office.read(work)
 
     @put("/{account:str}", summary="Set a budget")
-    async def set_budget(account: str, data: Budget, caller: Caller) -> AccountBudget:
+    async def set_budget(
+        account: FromPath[str], data: JSONBody[Budget], caller: NamedDependency[Caller]
+    ) -> AccountBudget:
         def work(connection: Connection) -> AccountBudget:
             kind, _, name = account.partition(":")
             # A team's admin divides what the team has among its keys, and does not set what that is.
@@ -111,7 +117,12 @@ def _budget_routes(office: Office) -> Router:
         return await office.change(caller, "set", "budget", work, object_id=account, detail=data)
 
     @delete("/{account:str}/{period:str}", summary="Drop a budget")
-    async def drop_budget(account: str, period: Period, caller: Caller, hard: bool = True) -> None:
+    async def drop_budget(
+        account: FromPath[str],
+        period: FromPath[Period],
+        caller: NamedDependency[Caller],
+        hard: FromQuery[bool] = True,
+    ) -> None:
         def work(connection: Connection) -> None:
             kind, _, name = account.partition(":")
             caller.may_change(key_records.get_key(connection, name).team_id if kind == "key" else None)
@@ -125,14 +136,17 @@ def _budget_routes(office: Office) -> Router:
 
 def _balance_routes(office: Office) -> Router:
     @get("/{team_id:str}", summary="Show a team's balance")
-    async def show_balance(team_id: str, caller: Caller) -> Balance:
+    async def show_balance(team_id: FromPath[str], caller: NamedDependency[Caller]) -> Balance:
         caller.may_see(team_id)
         amount = await office.read(lambda connection: balances.balance(connection, team_id))
         return Balance(team_id=team_id, balance_nanodollars=amount)
 
     @get("/{team_id:str}/postings", summary="List what was paid in and out")
     async def list_postings(
-        team_id: str, caller: Caller, limit: int = 100, cursor: str | None = None
+        team_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        limit: FromQuery[int] = 100,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Posting]:
         caller.may_see(team_id)
         return await office.read(
@@ -140,7 +154,9 @@ def _balance_routes(office: Office) -> Router:
         )
 
     @post("/{team_id:str}/postings", summary="Book a credit or a debit")
-    async def add_posting(team_id: str, data: NewPosting, caller: Caller) -> Posting:
+    async def add_posting(
+        team_id: FromPath[str], data: JSONBody[NewPosting], caller: NamedDependency[Caller]
+    ) -> Posting:
         caller.may_change()
         if data.amount_nanodollars == 0:
             raise RecordRefused("amount_nanodollars: expected another number than 0")
@@ -160,7 +176,9 @@ def _balance_routes(office: Office) -> Router:
         return await office.change(caller, "post", "balance", work, object_id=team_id, detail=data)
 
     @post("/{team_id:str}/redeem", summary="Redeem a code")
-    async def redeem_code(team_id: str, data: Redemption, caller: Caller) -> Posting:
+    async def redeem_code(
+        team_id: FromPath[str], data: JSONBody[Redemption], caller: NamedDependency[Caller]
+    ) -> Posting:
         caller.may_change(team_id)
 
         def work(connection: Connection) -> Posting:
@@ -174,7 +192,7 @@ def _balance_routes(office: Office) -> Router:
 
 def _code_routes(office: Office) -> Router:
     @post("/", summary="Make redeem codes")
-    async def make_codes(data: NewCodes, caller: Caller) -> MadeCodes:
+    async def make_codes(data: JSONBody[NewCodes], caller: NamedDependency[Caller]) -> MadeCodes:
         caller.may_change()
 
         def work(connection: Connection) -> list[str]:
@@ -190,7 +208,9 @@ def _code_routes(office: Office) -> Router:
         return MadeCodes(codes=tuple(await office.change(caller, "create", "code", work, detail=data)))
 
     @get("/", summary="List redeem codes")
-    async def list_codes(caller: Caller, limit: int = 100, cursor: str | None = None) -> Page[RedeemCode]:
+    async def list_codes(
+        caller: NamedDependency[Caller], limit: FromQuery[int] = 100, cursor: FromQuery[str | None] = None
+    ) -> Page[RedeemCode]:
         caller.may_see()
         return await office.read(lambda connection: redeem.list_codes(connection, limit=limit, cursor=cursor))
 
@@ -199,12 +219,12 @@ def _code_routes(office: Office) -> Router:
 
 def _price_routes(office: Office) -> Router:
     @get("/", summary="List prices that override what comes along")
-    async def list_prices(caller: Caller) -> list[Price]:
+    async def list_prices(caller: NamedDependency[Caller]) -> list[Price]:
         caller.may_see()
         return await office.read(prices.every_price)
 
     @post("/", summary="Add a price")
-    async def add_price(data: NewPrice, caller: Caller) -> Price:
+    async def add_price(data: JSONBody[NewPrice], caller: NamedDependency[Caller]) -> Price:
         caller.may_change()
         price = Price(
             id="",
@@ -223,7 +243,9 @@ def _price_routes(office: Office) -> Router:
         )
 
     @patch("/{price_id:str}", summary="Change a price")
-    async def change_price(price_id: str, data: PriceChanges, caller: Caller) -> Price:
+    async def change_price(
+        price_id: FromPath[str], data: JSONBody[PriceChanges], caller: NamedDependency[Caller]
+    ) -> Price:
         caller.may_change()
         changes = given(data)
         if isinstance(data.price, PriceTerms):
@@ -235,7 +257,7 @@ def _price_routes(office: Office) -> Router:
         return await office.change(caller, "change", "price", work, object_id=price_id, detail=changes)
 
     @delete("/{price_id:str}", summary="Delete a price")
-    async def delete_price(price_id: str, caller: Caller) -> None:
+    async def delete_price(price_id: FromPath[str], caller: NamedDependency[Caller]) -> None:
         caller.may_change()
 
         def work(connection: Connection) -> None:

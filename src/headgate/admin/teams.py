@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from litestar import Router, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import Connection
 
@@ -45,7 +47,7 @@ def team_routes(office: Office) -> Router:
     """Everything below /teams."""
 
     @post("/", summary="Make a team")
-    async def create_team(data: NewTeam, caller: Caller) -> Team:
+    async def create_team(data: JSONBody[NewTeam], caller: NamedDependency[Caller]) -> Team:
         caller.may_change()
         team = Team(id="", **{name: getattr(data, name) for name in data.__struct_fields__})
 
@@ -58,7 +60,10 @@ def team_routes(office: Office) -> Router:
 
     @get("/", summary="List teams")
     async def list_teams(
-        caller: Caller, search: str = "", limit: int = 100, cursor: str | None = None
+        caller: NamedDependency[Caller],
+        search: FromQuery[str] = "",
+        limit: FromQuery[int] = 100,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Team]:
         team_id = caller.own_team(None)
         if team_id is not None:
@@ -68,12 +73,14 @@ def team_routes(office: Office) -> Router:
         )
 
     @get("/{team_id:str}", summary="Show a team")
-    async def show_team(team_id: str, caller: Caller) -> Team:
+    async def show_team(team_id: FromPath[str], caller: NamedDependency[Caller]) -> Team:
         caller.may_see(team_id)
         return await office.read(lambda connection: teams.get_team(connection, team_id))
 
     @patch("/{team_id:str}", summary="Change a team")
-    async def change_team(team_id: str, data: TeamChanges, caller: Caller) -> Team:
+    async def change_team(
+        team_id: FromPath[str], data: JSONBody[TeamChanges], caller: NamedDependency[Caller]
+    ) -> Team:
         # A team's own admin would lift its own limits.
         caller.may_change()
         changes = given(data)
@@ -84,7 +91,7 @@ def team_routes(office: Office) -> Router:
         return await office.change(caller, "change", "team", work, object_id=team_id, detail=changes)
 
     @delete("/{team_id:str}", summary="Delete a team")
-    async def delete_team(team_id: str, caller: Caller) -> None:
+    async def delete_team(team_id: FromPath[str], caller: NamedDependency[Caller]) -> None:
         caller.may_change()
 
         def work(connection: Connection) -> None:

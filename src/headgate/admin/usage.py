@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, Router, get
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from sqlalchemy import Connection
 
 from headgate.admin.caller import Caller
@@ -45,14 +45,14 @@ Dimensions = Annotated[list[Dimension] | None, QueryParameter(name="by")]
 
 
 def _which(
-    from_ms: int | None = None,
-    to_ms: int | None = None,
-    key: str | None = None,
-    team: str | None = None,
-    tag: str | None = None,
-    model: str | None = None,
-    target: str | None = None,
-    endpoint: str | None = None,
+    from_ms: FromQuery[int | None] = None,
+    to_ms: FromQuery[int | None] = None,
+    key: FromQuery[str | None] = None,
+    team: FromQuery[str | None] = None,
+    tag: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+    target: FromQuery[str | None] = None,
+    endpoint: FromQuery[str | None] = None,
 ) -> Which:
     """What of the books is asked for."""
     start_ms, end_ms = _period(from_ms, to_ms)
@@ -68,7 +68,7 @@ def _which(
     )
 
 
-def _paging(limit: int = 100, cursor: str | None = None) -> Paging:
+def _paging(limit: FromQuery[int] = 100, cursor: FromQuery[str | None] = None) -> Paging:
     """Where a list is to go on."""
     return Paging(limit, cursor)
 
@@ -89,13 +89,13 @@ def usage_routes(office: Office) -> list[Router]:
 def _reports(office: Office) -> list[HTTPRouteHandler]:
     @get("/", summary="Report usage")
     async def report_usage(
-        caller: Caller,
-        which: Which,
-        paging: Paging,
+        caller: NamedDependency[Caller],
+        which: NamedDependency[Which],
+        paging: NamedDependency[Paging],
         group_by: Dimensions = None,
-        grain: Grain | None = None,
-        order_by: str = "price_nanodollars",
-        form: Form = "json",
+        grain: FromQuery[Grain | None] = None,
+        order_by: FromQuery[str] = "price_nanodollars",
+        form: FromQuery[Form] = "json",
     ) -> Response[Any]:
         wanted: dict[Dimension, str | None] = {
             "key": which.key,
@@ -121,7 +121,9 @@ def _reports(office: Office) -> list[HTTPRouteHandler]:
         return _table(_report_rows(found), form, "usage", found.next_cursor)
 
     @get("/users", summary="Sum up usage by end user, in a bounded period")
-    async def sum_users(caller: Caller, which: Which, contains: str | None = None) -> list[Line]:
+    async def sum_users(
+        caller: NamedDependency[Caller], which: NamedDependency[Which], contains: FromQuery[str | None] = None
+    ) -> list[Line]:
         wanted = msgspec.structs.replace(which, team=caller.own_team(which.team), user_contains=contains)
         return await office.read(lambda connection: sum_entries(connection, wanted, group_by="user"))
 
@@ -131,14 +133,14 @@ def _reports(office: Office) -> list[HTTPRouteHandler]:
 def _requests(office: Office) -> HTTPRouteHandler:
     @get("/", summary="List requests, the newest first")
     async def list_requests(
-        caller: Caller,
-        which: Which,
-        paging: Paging,
-        user: str | None = None,
-        request_id: str | None = None,
-        status: int | None = None,
-        outcome: str | None = None,
-        form: Form = "json",
+        caller: NamedDependency[Caller],
+        which: NamedDependency[Which],
+        paging: NamedDependency[Paging],
+        user: FromQuery[str | None] = None,
+        request_id: FromQuery[str | None] = None,
+        status: FromQuery[int | None] = None,
+        outcome: FromQuery[str | None] = None,
+        form: FromQuery[Form] = "json",
     ) -> Response[Any]:
         wanted = msgspec.structs.replace(
             which,
@@ -162,7 +164,11 @@ def _requests(office: Office) -> HTTPRouteHandler:
 def _audit(office: Office) -> HTTPRouteHandler:
     @get("/", summary="List changes, the newest first")
     async def show_audit(
-        caller: Caller, kind: str = "", object_id: str = "", limit: int = 100, cursor: str | None = None
+        caller: NamedDependency[Caller],
+        kind: FromQuery[str] = "",
+        object_id: FromQuery[str] = "",
+        limit: FromQuery[int] = 100,
+        cursor: FromQuery[str | None] = None,
     ) -> Page[Audit]:
         caller.may_see()
 
@@ -179,7 +185,11 @@ def own_usage_route(office: Office) -> Router:
 
     @get("/usage", summary="Report what this key has used")
     async def own_usage(
-        caller: Caller, which: Which, paging: Paging, group_by: Dimensions = None, grain: Grain | None = None
+        caller: NamedDependency[Caller],
+        which: NamedDependency[Which],
+        paging: NamedDependency[Paging],
+        group_by: Dimensions = None,
+        grain: FromQuery[Grain | None] = None,
     ) -> Report:
         question = Question(
             from_ms=which.from_ms,
