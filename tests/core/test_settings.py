@@ -142,7 +142,7 @@ def test_the_example_can_be_used_and_shows_the_defaults(uncommented: bool) -> No
         assert settings.routing == Settings().routing
         assert settings.health == Settings().health
     assert settings.models().keys() == {
-        "gpt-4o", "gpt-4o-mini", "qwen/qwen3-32b", "deepseek-chat", "llama", "smart",
+        "gpt-4o", "gpt-4o-mini", "gemini-2.5-flash", "qwen/qwen3-32b", "deepseek-chat", "llama", "smart",
         "vectors", "voice", "ears",
     }  # fmt: skip
 
