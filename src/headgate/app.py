@@ -17,10 +17,11 @@ from typing import cast
 import msgspec
 import uvloop
 
-from headgate.admin.api import API_METHODS, make_api
-from headgate.admin.api import BODY_LIMIT_BYTES as API_BODY_LIMIT_BYTES
-from headgate.admin.api import PATH as API
 from headgate.admin.condition import Condition
+from headgate.admin.deferred import BODY_LIMIT_BYTES as API_BODY_LIMIT_BYTES
+from headgate.admin.deferred import METHODS as API_METHODS
+from headgate.admin.deferred import PATH as API
+from headgate.admin.deferred import Deferred
 from headgate.admin.health import Health
 from headgate.admin.office import Office
 from headgate.admin.shown import shown
@@ -187,7 +188,13 @@ class Application:
         links = bridge(self._gallery.links)
         books = self._books
         office = Office(books.database, self._keys, books.calendar, books.watch.look)
-        api = bridge(cast(asgi.Application, make_api(office, lambda: shown(self._settings))))
+
+        def make() -> asgi.Application:
+            from headgate.admin.api import make_api
+
+            return cast(asgi.Application, make_api(office, lambda: shown(self._settings)))
+
+        api = bridge(Deferred(make))
         collector = Collector(self._telemetry.counters, self._read)
         self._metrics = MetricsPage(collector, self._keys, public=self._settings.metrics.public)
         return [

@@ -19,6 +19,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from headgate import __version__
 from headgate.admin.caller import Caller, caller_of
+from headgate.admin.deferred import BODY_LIMIT_BYTES, PATH
 from headgate.admin.keys import key_routes
 from headgate.admin.money import money_routes
 from headgate.admin.office import Office
@@ -38,11 +39,6 @@ from headgate.core.errors import (
 )
 
 log = logging.getLogger(__name__)
-
-PATH = "/admin/v1"
-API_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-BODY_LIMIT_BYTES = 1_048_576
-"""A key with all its limits and metadata takes a few kilobytes."""
 
 AWAY_RETRY_MS = 1000
 
