@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -17,6 +18,10 @@ import openai
 import pytest
 from PIL import Image
 
+from headgate.core.errors import SettingsError
+from headgate.core.settings_media import Media
+from headgate.gallery import Gallery
+from tests.conftest import run
 from tests.gates import RunningGate, open_gate
 from tests.models.paints import shade, write_paints
 
@@ -219,3 +224,17 @@ def test_a_link_that_was_guessed_leads_nowhere(gate: RunningGate) -> None:
     connection.request("GET", f"/media/9999999999-{'a' * 43}.png")
     assert connection.getresponse().status == 404
     connection.close()
+
+
+def test_new_settings_are_taken_only_when_all_others_were(tmp_path: Path) -> None:
+    async def main() -> None:
+        gallery = Gallery(Media(public_url="https://old.example"), tmp_path)
+        take = gallery.prepare(Media(public_url="https://new.example"))
+        assert gallery.host("image/png", "QUFB").startswith("https://old.example/media/")
+        take()
+        assert gallery.host("image/png", "QUFB").startswith("https://new.example/media/")
+        with pytest.raises(SettingsError):
+            gallery.prepare(Media(store="nosuch://x"))
+        await gallery.stop()
+
+    run(main())

@@ -269,11 +269,12 @@ class Application:
         try:
             settings = self._reload()
             check_traces(settings.telemetry)
-            self._gallery.configure(settings.media)
+            take_media = self._gallery.prepare(settings.media)
             self._gate.models = self._fleet.arrange(settings)
         except HeadgateError as error:
             log.error("configuration not changed: %s", error)
             return
+        take_media()
         self._fleet.start_eager()
         self._gate.pace = _pace(settings.server)
         self._server.configure(settings.server)

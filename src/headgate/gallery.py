@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 from headgate.backends.outside import PublicSide
@@ -44,12 +45,16 @@ class Gallery:
         self._base_url = listens_at
         self._cleaner = asyncio.get_running_loop().create_task(self._clean())
 
-    def configure(self, settings: Media) -> None:
-        """Takes settings anew; raises SettingsError, and stays as it was then."""
-        if settings != self._settings:
-            self._shelf = self._open(settings)
-            self._bringer = self._make_bringer(settings)
-            self._settings = settings
+    def prepare(self, settings: Media) -> Callable[[], None]:
+        """New settings, taken when what is returned is called; raises SettingsError, and all stays as it was."""
+        if settings == self._settings:
+            return lambda: None
+        shelf, bringer = self._open(settings), self._make_bringer(settings)
+
+        def take() -> None:
+            self._shelf, self._bringer, self._settings = shelf, bringer, settings
+
+        return take
 
     async def stop(self) -> None:
         """Ends it; what was drawn last is stored before."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import struct
-from base64 import b64encode
+from base64 import b64decode, b64encode
 
 import msgspec
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from headgate.core.errors import InvalidField
+from headgate.dialects.data_url import read_data_url
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 """What OpenAI takes. Each further decoder is more code that strangers' bytes run through."""
@@ -54,6 +55,17 @@ class Picture(msgspec.Struct, frozen=True):
     def data_uri(self) -> str:
         """The picture as engines take it."""
         return f"data:image/{self.kind};base64,{b64encode(self.data).decode()}"
+
+
+def unpack(url: str, field: str) -> bytes:
+    """The bytes of a data URL in base64; raises InvalidField with `field` as its param for anything else."""
+    found = read_data_url(url)
+    if found is None:
+        raise _bad(field, "expected a data URI with base64 in it (data:image/...;base64,...)")
+    try:
+        return b64decode(found.base64, validate=True)
+    except ValueError:
+        raise _bad(field, "expected base64 after the comma", "invalid_base64") from None
 
 
 def look(data: bytes, field: str, *, detail: str | None = None) -> Picture:

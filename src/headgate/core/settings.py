@@ -188,7 +188,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal["llamacpp", "embed", "speech", "transcribe", "image"] = "llamacpp"
     """The program that runs it; llama.cpp takes any GGUF."""
     model: FileOrFolder | None = None
-    """The model's file (GGUF) or folder. Speech, transcription and images have small ones of their own."""
+    """The model's file (GGUF) or folder. Speech and transcription have small ones of their own."""
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")] | None = (
         None
     )

@@ -16,7 +16,11 @@ _ONLY = {
 }
 """Settings that mean something to some kinds of engine."""
 
-_NEEDED = {"llamacpp": "a path to a GGUF file", "embed": "a path to the model's folder"}
+_NEEDED = {
+    "llamacpp": "a path to a GGUF file",
+    "embed": "a path to the model's folder",
+    "image": "a path to a folder of diffusers' or a starter's ONNX file",
+}
 """Kinds that have no model of their own."""
 
 

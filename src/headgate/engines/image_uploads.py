@@ -6,8 +6,6 @@ Must not know what is painted.
 from __future__ import annotations
 
 import tempfile
-from base64 import b64decode
-from binascii import Error as Base64Error
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -115,12 +113,6 @@ def _data(ref: ImageRef, field: str) -> bytes:
             param=field,
             code="unsupported_parameter",
         )
-    head, comma, text = ref.image_url.partition(",")
-    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-        raise violation.wrong_value(
-            field, f"Invalid '{field}': expected a data URI (data:image/...;base64,...)."
-        )
-    try:
-        return b64decode(text, validate=True)
-    except (Base64Error, ValueError):
-        raise violation.wrong_value(field, f"Invalid '{field}': expected base64 after the comma.") from None
+    from headgate.pictures import unpack
+
+    return unpack(ref.image_url, field)

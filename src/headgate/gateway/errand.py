@@ -17,6 +17,9 @@ from headgate.gateway.retry import Step
 from headgate.gateway.settle import Bill
 from headgate.gateway.translate import make_whole
 
+Fill = Callable[[Outgoing, Call], None]
+"""Puts an upload into what goes upstream."""
+
 
 class Leg:
     """How one try differs from the first."""
@@ -41,8 +44,7 @@ class Errand(msgspec.Struct):
     bill: Bill
     cut: CutBody | None = None
     """What the call was read from, when long runs of base64 are cut out of it."""
-    fill: Callable[[Outgoing, Call], None] | None = None
-    """Puts an upload into what goes upstream."""
+    fill: Fill | None = None
     note: Opening | Transcript | None = None
     """What was said of a stream, for whoever goes on with it."""
     count: int = 0

@@ -7,17 +7,18 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from headgate.core.cut import CutBody
 from headgate.core.endpoint import Endpoint
 from headgate.core.errors import ApiError
 from headgate.core.observer import Observer
-from headgate.core.ports import Bring, Exchange, Host, Journal, Keys, Principal
+from headgate.core.ports import Bring, Call, Exchange, Host, Journal, Keys, Principal
 from headgate.gateway.admit import admit
 from headgate.gateway.answer import Answering
 from headgate.gateway.attempt import Attempt
 from headgate.gateway.authorize import admitted, authorize_model
 from headgate.gateway.carry import HEAVY_BYTES, carry
 from headgate.gateway.choose import Target, choose
-from headgate.gateway.errand import Errand
+from headgate.gateway.errand import Errand, Fill
 from headgate.gateway.form import carry_form
 from headgate.gateway.hedge import Failure, Race
 from headgate.gateway.persevere import persevere
@@ -90,23 +91,7 @@ class Gate:
             del body  # the reply may take minutes
             if endpoint.forwards:
                 call.headers = forwarded(exchange, endpoint)
-            call.host = self.host
-            plan = plan_for(self.models, call.model)
-            name_model(exchange.passage, call, plan)
-            authorize_model(principal, call.model)
-            bill = self.reserve.unlimited(principal, call) or await self.reserve.begin(
-                principal, call, plan.targets, 1 + plan.hedged
-            )
-            try:
-                errand = Errand(exchange, principal, call, plan, bill)
-                errand.cut = cut
-                if plan.rules.total_timeout_ms is None:
-                    await self._see_through(errand)
-                else:
-                    async with within(plan.rules.total_timeout_ms):
-                        await self._see_through(errand)
-            finally:
-                bill.end()
+            await self._serve(exchange, principal, call, cut=cut)
 
         return handle
 
@@ -118,19 +103,26 @@ class Gate:
             principal = admitted(exchange, self.keys, endpoint)
             spool = Spool()
             try:
-                await self._upload(exchange, endpoint, principal, spool)
+                if is_json(exchange):
+                    call, fill = admit(endpoint, await exchange.body(), exchange.request_id), None
+                else:
+                    call, fill = await carry_form(exchange, endpoint, spool)
+                await self._serve(exchange, principal, call, fill=fill)
             finally:
                 spool.close()
 
         return handle
 
-    async def _upload(
-        self, exchange: Exchange, endpoint: Endpoint, principal: Principal, spool: Spool
+    async def _serve(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        call: Call,
+        *,
+        cut: CutBody | None = None,
+        fill: Fill | None = None,
     ) -> None:
-        if is_json(exchange):
-            call, fill = admit(endpoint, await exchange.body(), exchange.request_id), None
-        else:
-            call, fill = await carry_form(exchange, endpoint, spool)
+        """Answers a checked request, from the model's plan to the end of its bill."""
         call.host = self.host
         plan = plan_for(self.models, call.model)
         name_model(exchange.passage, call, plan)
@@ -139,8 +131,7 @@ class Gate:
             principal, call, plan.targets, 1 + plan.hedged
         )
         try:
-            errand = Errand(exchange, principal, call, plan, bill)
-            errand.fill = fill
+            errand = Errand(exchange, principal, call, plan, bill, cut, fill)
             if plan.rules.total_timeout_ms is None:
                 await self._see_through(errand)
             else:
