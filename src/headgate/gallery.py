@@ -46,7 +46,7 @@ class Gallery:
         self._cleaner = asyncio.get_running_loop().create_task(self._clean())
 
     def prepare(self, settings: Media) -> Callable[[], None]:
-        """New settings, taken when what is returned is called; raises SettingsError, and all stays as it was."""
+        """New settings: call what is returned to take them. Raises SettingsError, and all stays as it was."""
         if settings == self._settings:
             return lambda: None
         shelf, bringer = self._open(settings), self._make_bringer(settings)

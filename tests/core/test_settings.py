@@ -228,6 +228,8 @@ WRONG = {
     '[[upstream]]\nmodels = ["x"]':
         "1: upstream[0]: `name` is missing: expected a name of up to 64 letters,*",
     '[[engine]]\nname = "e"': "1: engine[0]: `model` is missing: expected a path to a GGUF file",
+    '[[engine]]\nname = "e"\nkind = "image"': "1: engine[0]: `model` is missing: expected a path to a folder "
+    "of diffusers' or a starter's ONNX file",
     # types
     "server = 3": "1: server: expected a table, got 3",
     "upstream = 3": "1: upstream: expected a list of tables, got 3",
