@@ -15,6 +15,7 @@ from litestar import Litestar, Request, Response, Router, get
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from headgate import __version__
@@ -79,6 +80,8 @@ def make_api(office: Office, shown: Callable[[], Mapping[str, Any]]) -> Litestar
             title="Headgate: the operator's API",
             version=__version__,
             path=f"{PATH}/schema",
+            # The pages that come along load their scripts from a network that need not be there.
+            render_plugins=[JsonRenderPlugin()],
             components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"key": []}],
         ),
